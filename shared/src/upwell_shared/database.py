@@ -1,0 +1,29 @@
+"""One way to reach Postgres."""
+
+import asyncpg
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+"""A connection, owned or borrowed from a pool."""
+
+# No product transaction writes longer than 250 ms; an open one holds back every tail reader of the cluster.
+_TIMEOUTS = {
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "5s",
+    "transaction_timeout": "10s",
+    "lock_timeout": "5s",
+}
+
+
+async def _keep_session(_: asyncpg.Connection) -> None:
+    """Nothing here changes session state, so the pool's reset query would only cost a round trip."""
+
+
+async def create_pool(dsn: str, *, application_name: str, size: int = 8) -> asyncpg.Pool:
+    """A pool of at most `size` connections; 8 keep 2 cores busy. Callers never change session state."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=min(2, size),
+        max_size=size,
+        reset=_keep_session,
+        server_settings=_TIMEOUTS | {"application_name": application_name},
+    )
