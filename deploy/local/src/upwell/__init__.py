@@ -1,0 +1,1 @@
+"""Runs Upwell on one machine."""
