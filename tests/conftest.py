@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from upwell.servers.apache_kafka import ApacheKafka
 from upwell.servers.postgres import EmbeddedPostgres
 from upwell.servers.tansu import Tansu
 from upwell.servers.testing import Databases, SharedBroker
@@ -93,7 +94,28 @@ def tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
     run(server.stop())
 
 
-@pytest.fixture(params=["tansu"])
+def kafka_broker(server: ApacheKafka, bootstrap: str) -> SharedBroker:
+    """Apache Kafka with settings under which tests need not wait long for a member that died."""
+    return SharedBroker(
+        kind="apache_kafka",
+        bootstrap=bootstrap,
+        server=server,
+        idempotent=True,
+        session_timeout_ms=3_000,
+        heartbeat_interval_ms=500,
+        fetch_max_wait_ms=500,
+    )
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
+    """Apache Kafka, one for the run. A test that uses it bears the marker `kafka`; where it cannot start, that fails."""
+    server = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    yield kafka_broker(server, run(server.start()))
+    run(server.stop())
+
+
+@pytest.fixture(params=["tansu", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> SharedBroker:
     """Each broker in turn."""
     found = request.getfixturevalue(request.param)
