@@ -1,9 +1,13 @@
 """The rules of the house that no linter expresses: where things lie, how long they are, what a domain may touch."""
 
 import ast
+import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -22,7 +26,9 @@ PURE = {
 }
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "uuid7"}
 
-SERVICES = sorted(path.parent for path in ROOT.glob("services/*/pyproject.toml"))
+COMPANIONS = {"pydantic_core": "pydantic", "starlette": "fastapi"}  # pinned by, and part of the interface of
+PROJECTS = sorted(ROOT.glob("services/*/pyproject.toml"))
+SERVICES = [path.parent for path in PROJECTS]
 DOMAINS = sorted(path for service in SERVICES for path in service.glob("src/*/domain/**/*.py"))
 
 
@@ -38,6 +44,11 @@ def production_modules() -> list[Path]:
         *(service / "src" for service in SERVICES),
     ]
     return [path for root in roots for path in root.rglob("*.py")]
+
+
+def canonical(requirement: str) -> str:
+    """The normalised name of the distribution a requirement asks for."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -85,6 +96,26 @@ def test_every_folder_in_services_is_a_package_named_after_it() -> None:
         assert project["name"] == f"upwell-{service.name}"
         assert (service / "src" / f"upwell_{service.name}" / "__init__.py").exists()
         assert (service / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [ROOT / "shared/pyproject.toml", ROOT / "deploy/local/pyproject.toml", *PROJECTS],
+    ids=lambda file: file.parent.name,
+)
+def test_a_package_declares_what_it_imports(file: Path) -> None:
+    """What comes along with another dependency today may be gone with its next version."""
+    project = tomllib.loads(file.read_text("utf-8"))["project"]
+    extras = chain.from_iterable(project.get("optional-dependencies", {}).values())
+    declared = {canonical(line) for line in (project["name"], *project["dependencies"], *extras)}
+    provided = packages_distributions()
+    used = {name.partition(".")[0] for path in (file.parent / "src").rglob("*.py") for name in imported(path)}
+    undeclared = [
+        name
+        for name in used - sys.stdlib_module_names
+        if declared.isdisjoint(map(canonical, [*provided.get(name, ()), COMPANIONS.get(name, name)]))
+    ]
+    assert undeclared == []
 
 
 def test_every_service_is_under_the_import_contracts() -> None:

@@ -10,18 +10,31 @@ import subprocess
 import sys
 from typing import Optional
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 OLDEST = (3, 11)
 NAMES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3")
 PROBE = "import sys; sys.exit(sys.version_info < (3, 11))"
 
 
+def runs(python: str) -> bool:
+    """Whether this interpreter starts and is new enough."""
+    return subprocess.call([python, "-c", PROBE], stderr=subprocess.DEVNULL) == 0
+
+
 def suitable() -> Optional[str]:
-    """Return the path of an interpreter of at least 3.11, this one when it will do; None when there is none."""
+    """Return the path of an interpreter of at least 3.11, or None.
+
+    The one of a working .venv comes first, so that `python3` meaning something else in another terminal changes
+    nothing; then this one; then whatever has a telling name.
+    """
+    existing = os.path.join(HERE, "..", "..", ".venv", "bin", "python")
+    if os.path.exists(existing) and runs(existing):
+        return existing
     if sys.version_info >= OLDEST:
         return sys.executable
     for name in NAMES:
         path = shutil.which(name)
-        if path and subprocess.call([path, "-c", PROBE], stderr=subprocess.DEVNULL) == 0:
+        if path and runs(path):
             return path
     return None
 
@@ -34,8 +47,7 @@ def main() -> int:
         remedy = "; on Debian: apt install python3 python3-venv\n"
         sys.stderr.write("upwell needs Python 3.11 or newer and found only " + found + remedy)
         return 2
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "environments.py")
-    sys.stdout.flush()
+    script = os.path.join(HERE, "environments.py")
     os.execv(python, [python, script] + sys.argv[1:])
 
 
