@@ -17,8 +17,7 @@ LOCK_ARGS ?=
 	check-hygiene bench lock format clean
 
 help:                 ## this list
-	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev:                  ## the environment alone: .venv with every package of the workspace and the tests' tools
 	@$(ENVIRONMENT) dev
@@ -50,7 +49,7 @@ check-types: dev
 	@echo "== types"; $(BIN)/mypy $(SOURCES)
 
 check-imports: dev
-	@echo "== imports"; $(BIN)/lint-imports --no-logo 
+	@echo "== imports"; $(BIN)/lint-imports --no-logo
 
 check-locks: dev
 	@echo "== locks"; $(BIN)/python deploy/workspace/locks.py check && echo "locks are those of their inputs"

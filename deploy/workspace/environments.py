@@ -109,7 +109,8 @@ def ensure_uv() -> None:
         return
     if not usable or not runs_this_version(DEV):
         base = getattr(sys, "_base_executable", sys.executable)
-        if call(base, "-c", "import ensurepip, venv") != 0:
+        probe = 'import importlib.util as u, sys; sys.exit(not (u.find_spec("venv") and u.find_spec("ensurepip")))'
+        if call(base, "-c", probe) != 0:
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise Refusal(
                 f"{base} has no venv module; on Debian: apt install python3-venv (or python{version}-venv)"
