@@ -1,0 +1,244 @@
+"""Which log this is: the cluster's own id, and the `log_id` an owner's relay writes when it begins to fill a log.
+
+A broker can lose what it acknowledged: another cluster behind the same address, emptied disks, deleted topics. All of
+them show as an identity other than the one remembered. The last record of the owner's meta channel names its log;
+every record of the owner's other channels carries that name in `ce_logid`, so that what somebody still writes for an
+earlier log is recognised and skipped.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+from upwell_shared.contracts import ChannelSpec
+from upwell_shared.errors import UpwellError
+
+LOG_ID_HEADER = "ce_logid"
+
+_END = -1
+_NOBODY = -1
+_BROKERS_DEFAULT = -1
+_META_BYTES = 65_536
+_CREATION_SECONDS = 10.0
+_CREATION_POLL_SECONDS = 0.02
+
+
+class WrongPartitionCount(UpwellError):
+    """A channel has another number of partitions than its contract says: recreate it, or order per key is lost."""
+
+
+class UnreadableLogIdentity(UpwellError):
+    """The last record of a meta channel is not what a relay writes: something else writes there."""
+
+
+def meta_channel(owner: str) -> str:
+    """Where the owner's relay says which log this is: one partition, the last record counts."""
+    return f"upwell.{owner}.meta"
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """`log_id` is None as long as no relay has begun a log of this owner in this cluster."""
+
+    cluster_id: str
+    log_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a cluster said at one moment: its id, and its channels with their numbers of partitions."""
+
+    cluster_id: str
+    partitions: Mapping[str, int]
+
+
+class ClusterClient:
+    """Questions to a cluster that change nothing in it, and the making of channels.
+
+    Ordinary clients ask for topics by name, and a broker with auto-creation answers by making them, with as many
+    partitions as it likes; this one asks for all there are. No method retries; each raises KafkaError, or OSError
+    when nobody answers, within a few times `request_timeout` s. After an error: `close()`, and make another one.
+    """
+
+    def __init__(self, bootstrap: str, *, client_id: str = "upwell", request_timeout: float = 5.0) -> None:
+        """Nothing is connected before `start()`. To be made inside a running event loop."""
+        self._client = AIOKafkaClient(
+            bootstrap_servers=bootstrap, client_id=client_id, request_timeout_ms=int(request_timeout * 1000)
+        )
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._client.bootstrap()
+
+    async def close(self) -> None:
+        """Safe at any time, also twice and after a failed start."""
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def look(self) -> Cluster:
+        """The cluster as it is now."""
+        answer = await self._client.send(self._client.get_random_node(), MetadataRequest(None))
+        self._client.cluster.update_metadata(answer)
+        described = answer.to_object()
+        return Cluster(
+            described["cluster_id"] or "",
+            {topic["topic"]: len(topic["partitions"]) for topic in described["topics"]},
+        )
+
+    async def end_offsets(self, channels: Mapping[str, int]) -> dict[TopicPartition, int]:
+        """The offset after the last record of every partition of `channels` (name → number of partitions).
+
+        As of the last `look()`, which must have shown them.
+        """
+        places = [TopicPartition(name, n) for name, count in channels.items() for n in range(count)]
+        ends: dict[TopicPartition, int] = {}
+        for node, topics in self._by_leader(places, lambda _: _END).items():
+            answer = await self._client.send(node, OffsetRequest(_NOBODY, 0, topics))
+            for topic, partitions in answer.topics:
+                for partition, error_code, _, offset in partitions:
+                    _raise_for(error_code, topic)
+                    ends[TopicPartition(topic, partition)] = offset
+        return ends
+
+    async def last_value(self, channel: str) -> bytes | None:
+        """The value of the last record of a channel of one partition; None when there is no record."""
+        place = TopicPartition(channel, 0)
+        end = (await self.end_offsets({channel: 1}))[place]
+        if end == 0:
+            return None
+        ((node, topics),) = self._by_leader([place], lambda _: end - 1, _META_BYTES).items()
+        answer = await self._client.send(node, FetchRequest(0, 0, _META_BYTES, 0, topics))
+        value: bytes | None = None
+        for topic, partitions in answer.topics:
+            for _, error_code, *rest in partitions:
+                if kafka.for_code(error_code) is kafka.OffsetOutOfRangeError:
+                    return None  # deleted by hand
+                _raise_for(error_code, topic)
+                batches = MemoryRecords(rest[-1])
+                while batches.has_next():
+                    for record in batches.next_batch():
+                        value = record.value
+        if value is None:
+            raise kafka.KafkaTimeoutError(f"{channel} did not give its last record")
+        return value
+
+    async def create(self, channels: Iterable[ChannelSpec]) -> None:
+        """Makes those that do not exist, and waits until all are to be seen with the right number of partitions.
+
+        One with the wrong number is made anew if it is empty: a broker with auto-creation makes such channels when a
+        consumer asks for them first. Raises WrongPartitionCount if it holds records.
+        """
+        wanted = {spec.name: spec for spec in channels}
+        deadline = time.monotonic() + _CREATION_SECONDS
+        while True:
+            seen = await self.look()
+            if wrong := await self.wrong_counts(seen, wanted.values()):
+                await self._controller(DeleteTopicsRequest(wrong, int(_CREATION_SECONDS * 1000)))
+            missing = [spec for name, spec in wanted.items() if name not in seen.partitions or name in wrong]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise kafka.KafkaTimeoutError(f"{missing[0].name} is still not there")
+            topics: list[Any] = [
+                (spec.name, spec.partitions, _BROKERS_DEFAULT, [], list(spec.config.items()))
+                for spec in missing
+            ]
+            answer = await self._controller(
+                CreateTopicsRequest(topics, int(_CREATION_SECONDS * 1000), validate_only=False)
+            )
+            for name, error_code, *_ in answer.topic_errors:
+                if kafka.for_code(error_code) is not kafka.TopicAlreadyExistsError:
+                    _raise_for(error_code, name)
+            await asyncio.sleep(_CREATION_POLL_SECONDS)
+
+    async def wrong_counts(self, seen: Cluster, channels: Collection[ChannelSpec]) -> list[str]:
+        """The empty ones among `channels` with a wrong number of partitions; raises WrongPartitionCount for others."""
+        found = {s.name: s for s in channels if seen.partitions.get(s.name, s.partitions) != s.partitions}
+        if found:
+            ends = await self.end_offsets({name: seen.partitions[name] for name in found})
+            for place, end in ends.items():
+                if end > 0:
+                    has, spec = seen.partitions[place.topic], found[place.topic]
+                    raise WrongPartitionCount(
+                        f"{spec.name} has {has} partitions instead of {spec.partitions}: delete it, it will be refilled"
+                    )
+        return list(found)
+
+    async def _controller(self, request: Any) -> Any:
+        controller = self._client.cluster.controller
+        if controller is None:
+            raise kafka.NodeNotReadyError("the cluster has no controller")
+        return await self._client.send(controller.nodeId, request)
+
+    def _by_leader(self, places: Iterable[TopicPartition], offset: Any, *rest: int) -> dict[int, list[Any]]:
+        """By leader: [(topic, [(partition, offset, *rest)])], as requests want it."""
+        grouped: dict[int, dict[str, list[tuple[int, ...]]]] = defaultdict(lambda: defaultdict(list))
+        for place in places:
+            leader = self._client.cluster.leader_for_partition(place)
+            if leader is None or leader == _NOBODY:
+                raise kafka.LeaderNotAvailableError(str(place))
+            grouped[leader][place.topic].append((place.partition, offset(place), *rest))
+        return {leader: list(topics.items()) for leader, topics in grouped.items()}
+
+
+def _raise_for(error_code: int, what: str) -> None:
+    error = kafka.for_code(error_code)
+    if error is not kafka.NoError:
+        raise error(what)
+
+
+def encode_log_id(log_id: UUID, begun_at: str) -> bytes:
+    """What a relay writes to the meta channel; `begun_at` is for people."""
+    return orjson.dumps({"log_id": str(log_id), "begun_at": begun_at})
+
+
+async def read_identity(client: ClusterClient, owner: str) -> LogIdentity:
+    """The identity of the owner's log."""
+    return (await read_identities(client, [owner]))[owner]
+
+
+async def read_identities(client: ClusterClient, owners: Sequence[str]) -> dict[str, LogIdentity]:
+    """The identity of each owner's log. Raises UnreadableLogIdentity and what `client` raises."""
+    seen = await client.look()
+    return {owner: LogIdentity(seen.cluster_id, await read_log_id(client, seen, owner)) for owner in owners}
+
+
+async def read_log_id(client: ClusterClient, seen: Cluster, owner: str) -> UUID | None:
+    """The name of the owner's log in the cluster just `seen` by `client`."""
+    channel = meta_channel(owner)
+    if channel not in seen.partitions:
+        return None
+    value = await client.last_value(channel)
+    if value is None:
+        return None
+    try:
+        return UUID(orjson.loads(value)["log_id"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnreadableLogIdentity(f"the last record of {channel} does not name a log") from error
