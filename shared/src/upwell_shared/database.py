@@ -14,6 +14,14 @@ _TIMEOUTS = {
 }
 
 
+async def one(connection: Connection, statement: str, *arguments: object) -> asyncpg.Record:
+    """The row of a statement that always gives one."""
+    row = await connection.fetchrow(statement, *arguments)
+    if row is None:
+        raise LookupError("a statement that always gives a row gave none")
+    return row
+
+
 async def _keep_session(_: asyncpg.Connection) -> None:
     """Nothing here changes session state, so the pool's reset query would only cost a round trip."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-Command = TypeVar("Command", contravariant=True)
+Command = TypeVar("Command")
 State = TypeVar("State")
 Event = TypeVar("Event")
 

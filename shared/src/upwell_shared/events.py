@@ -7,8 +7,8 @@ file; stored bytes are never rewritten, so an older version is raised on reading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 from types import UnionType
+from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import orjson
@@ -79,9 +79,10 @@ class Encoded(NamedTuple):
     data: str
 
 
-def _members(union: Any) -> tuple[type, ...]:
+def members(union: Any) -> tuple[type, ...]:
+    """The classes of a union, which may be a union of one or of unions."""
     if get_origin(union) in (Union, UnionType):
-        return tuple(member for part in get_args(union) for member in _members(part))
+        return tuple(member for part in get_args(union) for member in members(part))
     return (union,)
 
 
@@ -100,7 +101,7 @@ class EventCodec:
         renamed: Mapping[str, type] | None = None,
     ) -> None:
         self.classes: dict[str, type] = {}
-        for member in (member for union in unions for member in _members(union)):
+        for member in (member for union in unions for member in members(union)):
             if self.classes.setdefault(member.__name__, member) is not member:
                 raise TypeError(f"two event classes are named {member.__name__}")
         self._names = {member: name for name, member in self.classes.items()}

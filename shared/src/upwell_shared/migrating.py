@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 
 import asyncpg
 
+from upwell_shared.database import Connection
 from upwell_shared.errors import UpwellError
 
 # Any number will do, as long as every migrator of this database takes the same.
@@ -87,7 +88,7 @@ def _checksum(sql: str) -> str:
     return hashlib.sha256(sql.encode()).hexdigest()
 
 
-async def _pending(connection: asyncpg.Connection, sources: Sequence[Source]) -> list[tuple[str, str, str]]:
+async def _pending(connection: Connection, sources: Sequence[Source]) -> list[tuple[str, str, str]]:
     rows = await connection.fetch("SELECT source, name, checksum FROM migrations")
     applied = {(row["source"], row["name"]): row["checksum"] for row in rows}
     known = [(source.name, name, sql) for source in sources for name, sql in source.scripts()]
@@ -115,7 +116,10 @@ async def migrate(dsn: str, sources: Sequence[Source], *, app_role: str, reader_
             async with connection.transaction():
                 await connection.execute(sql)
                 await connection.execute(
-                    "INSERT INTO migrations (source, name, checksum) VALUES ($1, $2, $3)", source, name, _checksum(sql)
+                    "INSERT INTO migrations (source, name, checksum) VALUES ($1, $2, $3)",
+                    source,
+                    name,
+                    _checksum(sql),
                 )
         await grant(connection, app_role=app_role, reader_role=reader_role)
         return [f"{source}/{name}" for source, name, _ in pending]
@@ -123,7 +127,7 @@ async def migrate(dsn: str, sources: Sequence[Source], *, app_role: str, reader_
         await connection.close()
 
 
-async def grant(connection: asyncpg.Connection, *, app_role: str, reader_role: str) -> None:
+async def grant(connection: Connection, *, app_role: str, reader_role: str) -> None:
     """Gives both roles their rights on every table there is; repeated whenever a table was added."""
     statement = _GRANTS
     # DO takes no parameters; the server itself quotes what stands in for them.
@@ -134,14 +138,16 @@ async def grant(connection: asyncpg.Connection, *, app_role: str, reader_role: s
         ("$PRIVATE$", list(_PRIVATE)),
     ):
         literal = await connection.fetchval(
-            "SELECT quote_literal($1::text)" if isinstance(value, str) else "SELECT quote_literal($1::text[]) || '::text[]'",
+            "SELECT quote_literal($1::text)"
+            if isinstance(value, str)
+            else "SELECT quote_literal($1::text[]) || '::text[]'",
             value,
         )
         statement = statement.replace(mark, literal)
     await connection.execute(statement)
 
 
-async def require_current(connection: asyncpg.Connection, sources: Sequence[Source]) -> None:
+async def require_current(connection: Connection, sources: Sequence[Source]) -> None:
     """Raises MigrationsPending, DatabaseAhead or MigrationChanged unless the database is exactly this release's."""
     if await connection.fetchval("SELECT to_regclass('migrations') IS NULL"):
         raise MigrationsPending

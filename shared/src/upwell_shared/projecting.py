@@ -1,0 +1,219 @@
+"""Projections: read models folded from events, in tables that can be made again from zero.
+
+Each generation of a projection's tables lives in a schema of its own; `project` names its tables plainly and runs
+with that schema first on the transaction's search path. Readers use the views in `public`, which show the live
+generation. A rebuild fills a new generation beside the live one and switches in one transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+
+from upwell_shared.database import Connection, one
+from upwell_shared.errors import UpwellError
+from upwell_shared.events import EventCodec, Position, Recorded
+from upwell_shared.migrating import grant
+from upwell_shared.tail import events_after
+
+_PAGE = 500
+
+Event_contra = TypeVar("Event_contra", contravariant=True)
+
+
+class Projection(Protocol[Event_contra]):
+    """One read model. `tables` is its DDL with plain names; raise `version` when DDL or folding change.
+
+    `project` takes a page of events in order, of which it may not have seen the page's cut before: the same events in
+    other pages give the same rows. It runs in a transaction it neither commits nor ends, and must not fail on an
+    event it has no use for.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def tables(self) -> str: ...
+
+    async def project(self, connection: Connection, events: Sequence[Event_contra]) -> None: ...
+
+
+class ProjectionSuperseded(UpwellError):
+    """This release's version of the projection is not the live one: deploy the release that matches the database."""
+
+
+class RebuildAbandoned(UpwellError):
+    """Another rebuild of this projection took this one's place."""
+
+
+_LIVE = "SELECT generation, tx, position FROM projections WHERE name = $1 AND version = $2 AND live"
+
+# Moves the cursor only from where the page was read, and puts the generation's tables first for this transaction.
+_ADVANCE = """
+UPDATE projections SET tx = $1, position = $2
+WHERE name = $3 AND generation = $4 AND tx = $5 AND position = $6
+RETURNING set_config('search_path', quote_ident(schema) || ', public', true)
+"""
+
+_ENTER = """
+SELECT set_config('search_path', quote_ident(schema) || ', public', true)
+FROM projections WHERE name = $1 AND version = $2 AND live
+"""
+
+_REACHED = """
+SELECT EXISTS (
+    SELECT FROM events e, projections p
+    WHERE e.stream_id = $1 AND e.version = $2 AND p.name = $3 AND p.live
+      AND (e.tx, e.position) <= (p.tx, p.position)
+)
+"""
+
+_RESERVE = """
+INSERT INTO projections (name, generation, version, schema, live)
+SELECT $1, n, $2, format('projection_%s_%s', $1::text, n), NOT EXISTS (SELECT FROM projections WHERE name = $1 AND live)
+FROM (SELECT coalesce(max(generation), 0) + 1 AS n FROM projections WHERE name = $1) AS next
+RETURNING generation, schema, live
+"""
+
+_CREATE = "SELECT format('CREATE SCHEMA %I', $1::text), set_config('search_path', quote_ident($1) || ', public', true)"
+_ABSENT = "SELECT NOT EXISTS (SELECT FROM projections WHERE name = $1 AND live)"
+_DROP_OTHERS = "SELECT format('DROP SCHEMA %I CASCADE', schema) FROM projections WHERE name = $1 AND NOT live"
+_FORGET_OTHERS = "DELETE FROM projections WHERE name = $1 AND NOT live"
+
+_VIEWS = """
+SELECT format('DROP VIEW IF EXISTS public.%I; CREATE VIEW public.%I AS TABLE %I.%I', relname, relname, nspname, relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r'
+"""
+
+_LOCK_LIVE = "SELECT tx, position FROM projections WHERE name = $1 AND live FOR UPDATE"
+_CURSOR = "SELECT tx, position FROM projections WHERE name = $1 AND generation = $2"
+_RETIRE = "UPDATE projections SET live = false WHERE name = $1 AND live"
+_ENLIVEN = "UPDATE projections SET live = true WHERE name = $1 AND generation = $2 RETURNING schema"
+
+
+async def enter(connection: Connection, projection: Projection[Any]) -> None:
+    """Puts the live generation's tables first for the rest of the caller's transaction. Raises ProjectionSuperseded."""
+    if await connection.fetchval(_ENTER, projection.name, projection.version) is None:
+        raise ProjectionSuperseded(_superseded(projection))
+
+
+async def reached(pool: asyncpg.Pool, projection: str, stream_id: Any, version: int) -> bool:
+    """True when the live generation of an own projection has read that version of the stream."""
+    return bool(await pool.fetchval(_REACHED, stream_id, version, projection))
+
+
+class Projector:
+    """Keeps one of the service's own projections from its event store."""
+
+    def __init__(self, pool: asyncpg.Pool, codec: EventCodec, projection: Projection[Recorded[Any]]) -> None:
+        self._pool = pool
+        self._codec = codec
+        self._projection = projection
+
+    async def step(self, _: object = None) -> bool:
+        """Reads and folds one page in one transaction; True when there was one. Raises ProjectionSuperseded."""
+        async with self._pool.acquire() as connection:
+            live = await connection.fetchrow(_LIVE, self._projection.name, self._projection.version)
+            if live is None:
+                raise ProjectionSuperseded(_superseded(self._projection))
+            # Where another replica was faster its rows are in and ours are not: go on from there.
+            return (
+                await self._fold(connection, live["generation"], Position(live["tx"], live["position"]))
+                is not None
+            )
+
+    async def _fold(self, connection: Connection, generation: int, after: Position) -> bool | None:
+        """Folds the page after that position: None when there is none, False when the cursor was elsewhere."""
+        page = await events_after(connection, self._codec, after, _PAGE)
+        if not page:
+            return None
+        async with connection.transaction():
+            moved = await connection.fetchval(
+                _ADVANCE, *page[-1].at, self._projection.name, generation, *after
+            )
+            if moved is None:
+                return False
+            await self._projection.project(connection, page)
+        return True
+
+    async def rebuild(self, owner: asyncpg.Pool, *, app_role: str, reader_role: str) -> int:
+        """Fills a new generation from zero beside the live one, switches to it, and returns its number.
+
+        `owner` is a pool of the database's owner, who may create schemas. Fails on the first error, leaving the live
+        generation as it was. Reads see the old rows until the switch and the new ones after it. A rebuild begun while
+        another runs takes its place: the earlier one raises RebuildAbandoned.
+        """
+        name = self._projection.name
+        generation = await create_generation(
+            owner, self._projection, app_role=app_role, reader_role=reader_role
+        )
+        async with owner.acquire() as connection:
+            while await self._fold_next(connection, generation):
+                pass
+        async with owner.acquire() as connection, connection.transaction():
+            # The live projector waits here; what it had read beyond us is read before the switch.
+            goal = Position(*await one(connection, _LOCK_LIVE, name))
+            while await self._cursor(connection, generation) < goal:
+                await self._fold_next(connection, generation)
+            await switch(connection, name, generation)
+            await grant(connection, app_role=app_role, reader_role=reader_role)
+        return generation
+
+    async def _fold_next(self, connection: Connection, generation: int) -> bool:
+        folded = await self._fold(connection, generation, await self._cursor(connection, generation))
+        if folded is False:
+            raise RebuildAbandoned
+        return folded is not None
+
+    async def _cursor(self, connection: Connection, generation: int) -> Position:
+        row = await connection.fetchrow(_CURSOR, self._projection.name, generation)
+        if row is None:
+            raise RebuildAbandoned
+        return Position(*row)
+
+
+async def create_generation(
+    owner: asyncpg.Pool, projection: Projection[Any], *, app_role: str, reader_role: str
+) -> int:
+    """Creates a further set of the projection's tables, live at once when it is the first; returns its number.
+
+    Generations that are not live (retired, or left by a rebuild that died) are dropped first.
+    """
+    async with owner.acquire() as connection, connection.transaction():
+        for statement in await connection.fetch(_DROP_OTHERS, projection.name):
+            await connection.execute(statement[0])
+        await connection.execute(_FORGET_OTHERS, projection.name)
+        generation, schema, live = await one(connection, _RESERVE, projection.name, projection.version)
+        create, _ = await one(connection, _CREATE, schema)
+        await connection.execute(create)
+        await connection.execute(projection.tables)
+        if live:
+            await _show(connection, schema)
+        await grant(connection, app_role=app_role, reader_role=reader_role)
+    return int(generation)
+
+
+async def ensure(
+    owner: asyncpg.Pool, projections: Sequence[Projection[Any]], *, app_role: str, reader_role: str
+) -> None:
+    """Creates the tables of every projection that has none yet; part of `migrate`."""
+    for projection in projections:
+        if await owner.fetchval(_ABSENT, projection.name):
+            await create_generation(owner, projection, app_role=app_role, reader_role=reader_role)
+
+
+async def switch(connection: Connection, name: str, generation: int) -> None:
+    """Makes a generation the live one, inside the caller's transaction, which must hold the live row's lock."""
+    await connection.execute(_RETIRE, name)
+    await _show(connection, await connection.fetchval(_ENLIVEN, name, generation))
+
+
+async def _show(connection: Connection, schema: str) -> None:
+    for statement in await connection.fetch(_VIEWS, schema):
+        await connection.execute(statement[0])
+
+
+def _superseded(projection: Projection[Any]) -> str:
+    return f"version {projection.version} of projection {projection.name} is not the live one: deploy what matches"

@@ -1,0 +1,137 @@
+"""To-dos: commands a service has promised itself, written with the fact that led to them, carried out apart.
+
+A consumed event or a due timer leaves a to-do in its own transaction; the worker takes it through the handler, and
+the append that records the command's id deletes it in the same commit. So a crash anywhere repeats at most a
+command that is already done, which the id turns into nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import groupby
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+import asyncpg
+import structlog
+
+from upwell_shared.clock import Clock
+from upwell_shared.database import Connection
+from upwell_shared.decider import DomainError
+from upwell_shared.errors import UpwellError
+from upwell_shared.events import Envelope, EventCodec
+from upwell_shared.retrying import is_transient
+
+log = structlog.get_logger()
+
+_NAMESPACE = UUID("8f6f0a4e-5c2f-5c0e-9c55-0b6d3f7f6a11")
+
+_PAGE = 200
+
+_INSERT = """
+INSERT INTO todos (command_id, stream_id, type, command, correlation_id, causation_id, traceparent)
+SELECT t.command_id, t.stream_id, t.type, t.command::json, t.correlation_id, t.causation_id, t.traceparent
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::text[])
+    WITH ORDINALITY AS t (command_id, stream_id, type, command, correlation_id, causation_id, traceparent, n)
+ORDER BY t.n
+ON CONFLICT (command_id) DO NOTHING
+"""
+
+_OPEN = """
+SELECT command_id, stream_id, type, command, correlation_id, causation_id, traceparent
+FROM todos WHERE parked_because IS NULL ORDER BY number LIMIT $1
+"""
+
+_PARK = "UPDATE todos SET parked_because = $2 WHERE command_id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A reaction's wish: this command to that stream."""
+
+    stream_id: UUID
+    command: object
+
+
+class Todo(NamedTuple):
+    """A row of `todos`; `command` is JSON."""
+
+    command_id: UUID
+    stream_id: UUID
+    type: str
+    command: str
+    correlation_id: UUID
+    causation_id: UUID | None
+    traceparent: str | None
+
+
+def todo_id(cause: UUID, reason: str, stream_id: UUID, command_type: str) -> UUID:
+    """The same cause, reason and target always give the same command id, so that doing it twice is doing it once."""
+    return uuid5(_NAMESPACE, f"{cause}/{reason}/{stream_id}/{command_type}")
+
+
+async def insert(connection: Connection, todos: Sequence[Todo]) -> None:
+    """Adds to-dos inside the caller's transaction; those already there stay as they are."""
+    if todos:
+        await connection.execute(_INSERT, *zip(*todos, strict=True))
+
+
+def due_now(command: Any, clock: Clock) -> Any:
+    """A stored command as it is to be decided: the field `now`, where it has one, is the time of carrying it out."""
+    if is_dataclass(command) and not isinstance(command, type) and "now" in {f.name for f in fields(command)}:
+        return replace(command, now=clock.now())
+    return command
+
+
+Carry = Callable[[UUID, object, Envelope], Awaitable[object]]
+"""Carries out one command on one stream: `Handler.send`, or a service's own function around it."""
+
+
+class TodoWorker:
+    """Takes open to-dos in the order they were promised: one at a time a stream, streams side by side."""
+
+    def __init__(self, pool: asyncpg.Pool, commands: EventCodec, carry: Carry, clock: Clock) -> None:
+        self._pool = pool
+        self._commands = commands
+        self._carry = carry
+        self._clock = clock
+
+    async def step(self, _: object = None) -> bool:
+        """One page of to-dos; True when it found any. Transient trouble is raised and leaves the rest open."""
+        rows = [Todo(*row) for row in await self._pool.fetch(_OPEN, _PAGE)]
+        # sorted() is stable: within a stream the promised order stays.
+        by_stream = groupby(sorted(rows, key=lambda row: row.stream_id), key=lambda row: row.stream_id)
+        results = await asyncio.gather(
+            *(self._take([*todos]) for _, todos in by_stream), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return bool(rows)
+
+    async def _take(self, todos: Sequence[Todo]) -> None:
+        for todo in todos:
+            try:
+                command = self._commands.decode(
+                    todo.type, self._commands.versions.get(todo.type, 1), todo.command
+                )
+                await self._carry(
+                    todo.stream_id,
+                    due_now(command, self._clock),
+                    Envelope(
+                        command_id=todo.command_id,
+                        correlation_id=todo.correlation_id,
+                        causation_id=todo.causation_id,
+                        traceparent=todo.traceparent,
+                    ),
+                )
+            except DomainError as refusal:
+                await self._park(todo, refusal.slug)
+            except UpwellError as error:
+                if is_transient(error):
+                    raise
+                await self._park(todo, type(error).__name__)
+
+    async def _park(self, todo: Todo, reason: str) -> None:
+        log.error("todo_parked", command=todo.type, command_id=todo.command_id, reason=reason)
+        await self._pool.execute(_PARK, todo.command_id, reason)

@@ -1,0 +1,1 @@
+"""Read models of the example, named by the question they answer."""
