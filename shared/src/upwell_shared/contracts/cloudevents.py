@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NotRequired, cast
+from typing import Any, Final
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import BaseModel, ValidationError
 
 from upwell_shared.contracts import headers as names
 from upwell_shared.contracts.model import (
@@ -90,16 +89,14 @@ class _Refused(Exception):
     """Carries the reason to the one place that raises Unreadable, which chains no error that holds data."""
 
 
-class _Uuids(TypedDict):
+class _Uuids(BaseModel):
+    """The headers that are UUIDs: one call for all of them takes a fifth of the time of five calls of UUID()."""
+
     ce_id: UUID
     ce_partitionkey: UUID
     ce_correlationid: UUID
-    ce_causationid: NotRequired[UUID]
-    ce_logid: NotRequired[UUID]
-
-
-# One call for all of them takes a fifth of the time of five calls of UUID().
-_UUIDS: Final = TypeAdapter(_Uuids)
+    ce_causationid: UUID | None = None
+    ce_logid: UUID | None = None
 
 
 def decode(
@@ -148,16 +145,16 @@ def _decode(
     if channel is not None and split_channel(channel)[0] != owner:
         raise _Refused(f"{names.TYPE} is of another owner than the channel")
     received: dict[str, Any] = {
-        "event_id": uuids["ce_id"],
+        "event_id": uuids.ce_id,
         "type": type_name,
         "owner": owner,
-        "stream_id": uuids["ce_partitionkey"],
+        "stream_id": uuids.ce_partitionkey,
         "sequence": _sequence(found),
         "recorded_at": _time(found),
-        "correlation_id": uuids["ce_correlationid"],
-        "causation_id": uuids.get("ce_causationid"),
+        "correlation_id": uuids.ce_correlationid,
+        "causation_id": uuids.ce_causationid,
         "traceparent": _traceparent(found),
-        "log_id": uuids.get("ce_logid"),
+        "log_id": uuids.ce_logid,
     }
     contract = contracts.get(owner)
     kind = contract.classes.get(type_name) if contract is not None else None
@@ -207,7 +204,7 @@ def _expect(found: dict[str, str], name: str, wanted: str) -> None:
 
 def _uuids(found: dict[str, str]) -> _Uuids:
     try:
-        return _UUIDS.validate_python(found)
+        return _Uuids.model_validate(found)
     except ValidationError as error:
         name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
     _present(found, name)
