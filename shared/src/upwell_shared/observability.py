@@ -54,7 +54,7 @@ def configure_logging(service: str, level: str = "info", stream: BinaryIO | None
     root = logging.getLogger()
     root.handlers[:] = [_Foreign()]
     root.setLevel(_threshold)
-    for chatty in ("aiokafka", "asyncio"):
+    for chatty in ("aiokafka", "asyncio", "httpcore2", "httpx2"):
         logging.getLogger(chatty).setLevel(
             max(_threshold, logging.WARNING) if level != "debug" else logging.DEBUG
         )

@@ -1,0 +1,123 @@
+"""The outermost layer: one pure ASGI middleware around everything a request can run into."""
+
+import asyncio
+import time
+from uuid import UUID
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils.compat import uuid7
+
+from upwell_shared.errors import Malformed, Unavailable, Violation
+from upwell_shared.observability import begin_trace, bind_correlation, log_request, parse_traceparent
+from upwell_shared.retrying import is_transient
+from upwell_shared.web.problems import internal_error, problem_of
+
+log = structlog.get_logger()
+
+# Probes and scrapes come every few seconds, and tell something only when they fail.
+_QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
+_GUARDS = ((b"x-content-type-options", b"nosniff"),)
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Edge:
+    """Correlation, refusal of NUL, the time limit, the last resort for errors, and the access line.
+
+    The limit counts until the response begins: a long download may take its time.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        clean = _read_head(scope)
+        correlation_id: UUID = scope["upwell.correlation_id"]
+        status, limited = 0, True
+        timer = asyncio.timeout(self._seconds)
+
+        async def sending(message: Message) -> None:
+            nonlocal status, limited
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                headers += (*_GUARDS, (b"upwell-correlation-id", str(correlation_id).encode()))
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(_NO_STORE)
+                if limited:
+                    timer.reschedule(None)
+                    limited = False
+            await send(message)
+
+        with bind_correlation(correlation_id):
+            try:
+                async with timer:
+                    if clean:
+                        await self._app(scope, receive, sending)
+                    else:
+                        nul = Violation("request", "path, query or header", "must not hold the character NUL")
+                        await problem_of(scope, Malformed(nul))(scope, receive, sending)
+            except ClientDisconnect:
+                status = 499  # nobody is left to answer
+            except Exception as error:
+                limited = False
+                if status:
+                    log.exception("response_broken", route=_route_of(scope))
+                    raise  # the server cuts the connection, so that the caller knows
+                response = _last_resort(scope, error, timed_out=timer.expired())
+                await response(scope, receive, sending)
+            finally:
+                if status >= 400 or scope["path"] not in _QUIET:
+                    log_request(scope["method"], _route_of(scope), status, time.perf_counter() - began)
+
+
+def _read_head(scope: Scope) -> bool:
+    """Puts correlation and trace into the scope; whether path, query and headers are free of NUL."""
+    clean = (
+        "\x00" not in scope["path"]
+        and b"\x00" not in scope["query_string"]
+        and b"%00" not in scope["query_string"]
+    )
+    correlation_id = trace = None
+    for name, value in scope["headers"]:
+        if b"\x00" in value:
+            clean = False
+        elif name == b"traceparent":
+            trace = parse_traceparent(value.decode("latin-1"))
+        elif name == b"upwell-correlation-id":
+            correlation_id = _uuid(value)
+    if correlation_id is None:
+        correlation_id = uuid7() if trace is None else UUID(trace.trace_id)
+    scope["upwell.correlation_id"] = correlation_id
+    scope["upwell.traceparent"] = str(trace or begin_trace(correlation_id))
+    return clean
+
+
+def _uuid(value: bytes) -> UUID | None:
+    try:
+        return UUID(value.decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _route_of(scope: Scope) -> str:
+    # The template, never the path: a path holds ids at best and what somebody typed at worst.
+    return getattr(scope.get("route"), "path_format", "unmatched")
+
+
+def _last_resort(scope: Scope, error: Exception, *, timed_out: bool) -> Response:
+    if timed_out:
+        log.warning("request_timed_out", route=_route_of(scope))
+    elif is_transient(error):
+        log.warning("request_met_an_outage", route=_route_of(scope), exc_info=error)
+    else:
+        log.error("request_failed", route=_route_of(scope), exc_info=error)
+        return internal_error(scope)
+    return problem_of(scope, Unavailable())

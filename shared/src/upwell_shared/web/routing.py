@@ -1,0 +1,269 @@
+"""The route class of every API: what is true of a request before its endpoint is called.
+
+In this order, so that a stranger learns nothing and costs little: who asks, whether the policy lets them, whether
+the request fits the route, what its body says, and which command it is.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends
+from fastapi.dependencies.models import Dependant
+from fastapi.params import Depends as Dependency
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from upwell_shared.errors import (
+    Malformed,
+    TooLarge,
+    Unauthenticated,
+    UnreadableBody,
+    UnsupportedMediaType,
+    Violation,
+)
+from upwell_shared.events import Envelope
+from upwell_shared.web.commands import CommandRequest, InFlight, command_id, fingerprint, if_match, read_key
+from upwell_shared.web.policies import Authenticator, Principal, RequestFacts, Requirement, public
+
+BODY_BYTES = 64 * 1024
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Takes:
+    media_type: str
+    limit: int
+
+
+def takes(media_type: str = "application/json", limit: int = BODY_BYTES) -> Dependency:
+    """Declares another body than JSON of at most 64 KiB: `dependencies=[takes("text/csv", 5_000_000)]`.
+
+    What is not JSON reaches the endpoint through a `RawBody` parameter, free of NUL and otherwise as it came.
+    """
+
+    async def declared() -> None: ...
+
+    declared.takes = _Takes(media_type, limit)  # type: ignore[attr-defined] # read by `Route`
+    return Dependency(declared)
+
+
+def without_key(reason: str) -> Dependency:
+    """Declares that a route is no command although it is not a GET, and why no retry of it can do harm."""
+
+    async def declared() -> None: ...
+
+    declared.without_key = reason  # type: ignore[attr-defined] # read by `Route`
+    return Dependency(declared)
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = Annotated[bytes, Depends(_raw_body)]
+"""A parameter of a route that `takes` something else than JSON."""
+
+
+class _Checked(Request):
+    """A request whose body was read and checked; FastAPI asks it instead of reading and parsing again."""
+
+    content: bytes = b""
+    parsed: Any = None
+
+    async def body(self) -> bytes:
+        return self.content
+
+    async def json(self) -> Any:
+        return self.parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What routes need of the app they are in."""
+
+    authenticator: Authenticator
+    in_flight: InFlight
+
+
+class PolicyMissing(TypeError):
+    """A route must declare exactly one policy with `requires(…)`."""
+
+
+class Route(APIRoute):
+    """A route of ours. Raises PolicyMissing, naming itself, when it is declared without a policy."""
+
+    requirement: Requirement
+    taken: _Takes
+    is_command: bool
+    has_if_match: bool
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        calls = [dependant.call for dependant in _flattened(self.dependant)]
+        requirements = [r for call in calls if (r := getattr(call, "requirement", None)) is not None]
+        if len(requirements) != 1:
+            names = ", ".join(sorted(self.methods or ()))
+            raise PolicyMissing(
+                f"{names} {self.path_format} declares {len(requirements)} policies; it needs one"
+            )
+        self.requirement = requirements[0]
+        self.taken = next(
+            (t for call in calls if (t := getattr(call, "takes", None))),
+            _Takes("application/json", BODY_BYTES),
+        )
+        changes = not (self.methods or set()) <= _READING
+        self.is_command = changes and not any(hasattr(call, "without_key") for call in calls)
+        self.has_if_match = if_match in calls
+        # What only declares has done its work; FastAPI would call it with every request.
+        self.dependant.dependencies[:] = [
+            d for d in self.dependant.dependencies if not _is_declaration(d.call)
+        ]
+        return self._guarded(super().get_route_handler(), changes=changes)
+
+    def _guarded(
+        self, handle: Callable[[Request], Coroutine[Any, Any, Response]], *, changes: bool
+    ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        anonymous = self.requirement.policy is public
+        queries = frozenset(field.alias for d in _flattened(self.dependant) for field in d.query_params)
+
+        async def handler(request: Request) -> Response:
+            scope = request.scope
+            around: Surroundings = scope["app"].state.surroundings
+            who: Principal | None = None
+            if not anonymous:
+                who = scope["upwell.principal"] = await _authenticate(request, around.authenticator)
+                if not self.requirement.looked_up:
+                    self.requirement.check(who, RequestFacts(request.method, request.path_params))
+            if scope["query_string"]:
+                _refuse_unknown(request, queries)
+            if not changes:
+                return await handle(request)
+            checked = _Checked(scope, request.receive)
+            await self._read(checked)
+            if not self.is_command:
+                return await handle(checked)
+            command = _command(checked, who)
+            scope["upwell.command"] = command
+            with around.in_flight.claim(command.envelope.command_id):
+                return await handle(checked)
+
+        return handler
+
+    async def _read(self, request: _Checked) -> None:
+        """Reads and parses the body within the limits of this route."""
+        request.content = await _read_capped(request, self.taken.limit)
+        expected = self.taken.media_type
+        if request.content:
+            _check_media_type(request, expected)
+        if expected != "application/json":
+            if b"\x00" in request.content:
+                raise Malformed(Violation("body", "#", "must not hold the character NUL"))
+            return
+        if request.content:
+            try:
+                request.parsed = orjson.loads(request.content)
+            except orjson.JSONDecodeError as error:
+                raise UnreadableBody from error
+            # Only an escape can bring NUL into valid JSON; the text is searched first, being cheap and mostly clean.
+            if b"\\u0000" in request.content:
+                _refuse_nul(request.parsed, "#")
+        if self.body_field is None and request.parsed not in (None, {}):
+            raise Malformed(Violation("body", "#", "is not taken here: send none"))
+
+
+def api_router(
+    prefix: str = "", *, tags: Sequence[str] = (), dependencies: Sequence[Dependency] = ()
+) -> APIRouter:
+    """A router whose routes are ours. Give `prefix`, and a policy for all of it, here: `create_app` takes it flat."""
+    return APIRouter(prefix=prefix, tags=list(tags), dependencies=list(dependencies), route_class=Route)
+
+
+def carries_body(route: Route) -> bool:
+    """Whether a request to this route may have a body."""
+    return not (route.methods or set()) <= _READING
+
+
+def _flattened(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for below in dependant.dependencies:
+        yield from _flattened(below)
+
+
+def _is_declaration(call: Any) -> bool:
+    requirement = getattr(call, "requirement", None)
+    looked_up = requirement is not None and requirement.looked_up
+    return not looked_up and any(hasattr(call, name) for name in ("requirement", "takes", "without_key"))
+
+
+async def _authenticate(request: Request, authenticator: Authenticator) -> Principal:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    return await authenticator.authenticate(token)
+
+
+def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    if unknown := set(request.query_params) - known:
+        told = ", ".join(sorted(known)) or "none"
+        detail = f"this route has no such parameter; it knows: {told}"
+        raise Malformed(*(Violation("query", "…", detail) for _ in unknown))
+
+
+async def _read_capped(request: Request, limit: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge(f"The body may have at most {limit} bytes here.")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"The body may have at most {limit} bytes here.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _check_media_type(request: Request, expected: str) -> None:
+    told, _, parameters = request.headers.get("content-type", "").partition(";")
+    told, parameters = told.strip().lower(), parameters.strip().lower().replace('"', "")
+    fits = told == expected or (
+        expected == "application/json" and told.startswith("application/") and told.endswith("+json")
+    )
+    if (
+        not fits
+        or parameters not in ("", "charset=utf-8")
+        or request.headers.get("content-encoding", "identity") != "identity"
+    ):
+        raise UnsupportedMediaType(f"The body must be {expected} in UTF-8, without a content encoding.")
+
+
+def _refuse_nul(value: object, where: str) -> None:
+    if isinstance(value, str) and "\x00" in value:
+        raise Malformed(Violation("body", where, "must not hold the character NUL"))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_nul(key, where)
+            _refuse_nul(item, f"{where}/{key}" if key.isidentifier() else f"{where}/…")
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_nul(item, f"{where}/{index}")
+
+
+_NOBODY = Principal(UUID(int=0))
+
+
+def _command(request: _Checked, who: Principal | None) -> CommandRequest:
+    scope: Scope = request.scope
+    key = read_key(request.headers.get("idempotency-key"))
+    body = request.parsed if request.parsed is not None else request.content
+    envelope = Envelope(
+        command_id=command_id(who or _NOBODY, key),
+        correlation_id=scope["upwell.correlation_id"],
+        actor=None if who is None else str(who.id),
+        traceparent=scope["upwell.traceparent"],
+    )
+    return CommandRequest(envelope, fingerprint(scope["method"], scope["path"], scope["query_string"], body))
