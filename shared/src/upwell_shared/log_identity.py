@@ -16,6 +16,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import orjson
+import structlog
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
@@ -28,12 +29,20 @@ from aiokafka.structs import TopicPartition
 from upwell_shared.contracts import ChannelSpec
 from upwell_shared.errors import UpwellError
 
-LOG_ID_HEADER = "ce_logid"
+_log = structlog.get_logger()
 
 _END = -1
 _NOBODY = -1
 _BROKERS_DEFAULT = -1
 _META_BYTES = 65_536
+_FETCH_WAIT_MS = (
+    500  # nobody waits, the record is there; but Tansu answers nothing to a fetch that may not wait
+)
+_NOT_YET = (
+    kafka.LeaderNotAvailableError,
+    kafka.NotLeaderForPartitionError,
+    kafka.UnknownTopicOrPartitionError,
+)
 _CREATION_SECONDS = 10.0
 _CREATION_POLL_SECONDS = 0.02
 
@@ -134,7 +143,7 @@ class ClusterClient:
         if end == 0:
             return None
         ((node, topics),) = self._by_leader([place], lambda _: end - 1, _META_BYTES).items()
-        answer = await self._client.send(node, FetchRequest(0, 0, _META_BYTES, 0, topics))
+        answer = await self._client.send(node, FetchRequest(_FETCH_WAIT_MS, 1, _META_BYTES, 0, topics))
         value: bytes | None = None
         for topic, partitions in answer.topics:
             for _, error_code, *rest in partitions:
@@ -150,7 +159,7 @@ class ClusterClient:
         return value
 
     async def create(self, channels: Iterable[ChannelSpec]) -> None:
-        """Makes those that do not exist, and waits until all are to be seen with the right number of partitions.
+        """Makes those that do not exist, and waits until all have the right number of partitions, each with a leader.
 
         One with the wrong number is made anew if it is empty: a broker with auto-creation makes such channels when a
         consumer asks for them first. Raises WrongPartitionCount if it holds records.
@@ -159,24 +168,30 @@ class ClusterClient:
         deadline = time.monotonic() + _CREATION_SECONDS
         while True:
             seen = await self.look()
-            if wrong := await self.wrong_counts(seen, wanted.values()):
-                await self._controller(DeleteTopicsRequest(wrong, int(_CREATION_SECONDS * 1000)))
-            missing = [spec for name, spec in wanted.items() if name not in seen.partitions or name in wrong]
-            if not missing:
-                return
+            try:
+                wrong = await self.wrong_counts(seen, wanted.values())
+                if all(name in seen.partitions and name not in wrong for name in wanted):
+                    await self.end_offsets({spec.name: spec.partitions for spec in wanted.values()})
+                    return
+                await self._make(seen, wanted, wrong)
+            except _NOT_YET as error:
+                _log.debug("channels_not_ready", error=repr(error))
             if time.monotonic() > deadline:
-                raise kafka.KafkaTimeoutError(f"{missing[0].name} is still not there")
-            topics: list[Any] = [
-                (spec.name, spec.partitions, _BROKERS_DEFAULT, [], list(spec.config.items()))
-                for spec in missing
-            ]
-            answer = await self._controller(
-                CreateTopicsRequest(topics, int(_CREATION_SECONDS * 1000), validate_only=False)
-            )
-            for name, error_code, *_ in answer.topic_errors:
-                if kafka.for_code(error_code) is not kafka.TopicAlreadyExistsError:
-                    _raise_for(error_code, name)
+                raise kafka.KafkaTimeoutError(f"{', '.join(wanted)} are still not there")
             await asyncio.sleep(_CREATION_POLL_SECONDS)
+
+    async def _make(self, seen: Cluster, wanted: Mapping[str, ChannelSpec], wrong: Sequence[str]) -> None:
+        limit = int(_CREATION_SECONDS * 1000)
+        if wrong:
+            await self._controller(DeleteTopicsRequest(wrong, limit))
+        missing = [spec for name, spec in wanted.items() if name not in seen.partitions or name in wrong]
+        topics: list[Any] = [
+            (spec.name, spec.partitions, _BROKERS_DEFAULT, [], list(spec.config.items())) for spec in missing
+        ]
+        answer = await self._controller(CreateTopicsRequest(topics, limit, validate_only=False))
+        for name, error_code, *_ in answer.topic_errors:
+            if kafka.for_code(error_code) is not kafka.TopicAlreadyExistsError:
+                _raise_for(error_code, name)
 
     async def wrong_counts(self, seen: Cluster, channels: Collection[ChannelSpec]) -> list[str]:
         """The empty ones among `channels` with a wrong number of partitions; raises WrongPartitionCount for others."""
