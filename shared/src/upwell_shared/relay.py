@@ -61,6 +61,7 @@ CURSOR = "relay"
 
 _BATCH_BYTES = 256 * 1024
 _LARGEST_REQUEST_BYTES = 1024 * 1024
+_WALL_CLOCK = WallClock()
 
 _log = structlog.get_logger()
 
@@ -119,7 +120,7 @@ class Relay:
         page: int = 1000,
         check_every: float = 2.0,
         broker_limit: float = 10.0,
-        clock: Clock = WallClock(),
+        clock: Clock = _WALL_CLOCK,
     ) -> None:
         """`channels` are all of the owner's, the meta channel included.
 
