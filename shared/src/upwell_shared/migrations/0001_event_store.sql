@@ -100,11 +100,15 @@ CREATE FUNCTION append(
     e_command int[], e_stream uuid[], e_version int[], e_id uuid[], e_type text[], e_schema smallint[], e_data text[],
     l_command int[], l_id uuid[], l_channel text[], l_key uuid[], l_partition smallint[], l_sequence int[],
     l_type text[], l_headers bytea[], l_body bytea[]
-) RETURNS text[] LANGUAGE plpgsql AS $$
+) RETURNS text[] LANGUAGE plpgsql
+-- Planned once: the arrays' lengths would make each call's own plan look cheaper than the time to make it.
+SET plan_cache_mode = force_generic_plan
+AS $$
 DECLARE
-    outcome text[] := array_fill('written'::text, ARRAY[cardinality(c_id)]);
-    made    uuid[];
-    n       int;
+    conflicts    int[];
+    outcome      text[];
+    new_streams  uuid[];
+    new_commands uuid[];
 BEGIN
     IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
         RAISE EXCEPTION USING
@@ -113,85 +117,80 @@ BEGIN
             HINT = 'write other tables after the append, or in a transaction of their own';
     END IF;
 
-    -- Locks go in the order of their ids, existing streams, then new ones, then command ids: no cycle can form.
-    PERFORM 1 FROM streams WHERE stream_id = ANY (s_id) ORDER BY stream_id FOR UPDATE;
-    FOR n IN
-        SELECT DISTINCT s.command
-        FROM unnest(s_command, s_id, s_expected) AS s (command, stream_id, expected)
-        LEFT JOIN streams t USING (stream_id)
-        WHERE coalesce(t.version, 0) <> s.expected
-    LOOP
-        outcome[n] := 'conflict';
-    END LOOP;
+    -- Existing streams are locked in the order of their ids, so no two appends wait for each other in a circle.
+    SELECT coalesce(array_agg(s.command), '{}') INTO conflicts
+    FROM unnest(s_command, s_id, s_expected) AS s (command, stream_id, expected)
+    LEFT JOIN (SELECT t.stream_id, t.version FROM streams t WHERE t.stream_id = ANY (s_id)
+               ORDER BY t.stream_id FOR UPDATE) held USING (stream_id)
+    WHERE coalesce(held.version, 0) <> s.expected;
 
-    IF 0 = ANY (s_expected) THEN
-        WITH fresh AS (
-            INSERT INTO streams (stream_id, type, version, public_sequence, internal_sequence)
-            SELECT s.stream_id, s.type, s.version, s.public, s.internal
-            FROM unnest(s_command, s_id, s_type, s_expected, s_version, s_public, s_internal)
-                AS s (command, stream_id, type, expected, version, public, internal)
-            WHERE s.expected = 0 AND s.version > 0 AND outcome[s.command] = 'written'
-            ORDER BY s.stream_id
-            ON CONFLICT (stream_id) DO NOTHING
-            RETURNING stream_id
-        )
-        SELECT coalesce(array_agg(stream_id), '{}') INTO made FROM fresh;
-        FOR n IN
-            SELECT DISTINCT s.command
-            FROM unnest(s_command, s_id, s_expected, s_version) AS s (command, stream_id, expected, version)
-            WHERE s.expected = 0 AND s.version > 0 AND outcome[s.command] = 'written'
-              AND s.stream_id NOT IN (SELECT unnest(made))
-        LOOP
-            outcome[n] := 'conflict';
-        END LOOP;
-    END IF;
-
-    WITH fresh AS (
+    -- The rest is one statement, for speed: each costs as much to start as a row costs to write.
+    WITH made AS (
+        INSERT INTO streams (stream_id, type, version, public_sequence, internal_sequence)
+        SELECT s.id, s.type, s.version, s.public, s.internal
+        FROM unnest(s_command, s_id, s_type, s_expected, s_version, s_public, s_internal)
+            AS s (command, id, type, expected, version, public, internal)
+        WHERE s.expected = 0 AND s.command <> ALL (conflicts)
+        ORDER BY s.id
+        ON CONFLICT (stream_id) DO NOTHING
+        RETURNING stream_id
+    ), recorded AS (
         INSERT INTO commands (command_id, fingerprint, result)
         SELECT c.id, c.fingerprint, c.result::json
         FROM unnest(c_id, c_fingerprint, c_result) WITH ORDINALITY AS c (id, fingerprint, result, n)
-        WHERE outcome[c.n] = 'written'
+        WHERE c.n <> ALL (conflicts)
         ORDER BY c.id
         ON CONFLICT (command_id) DO NOTHING
         RETURNING command_id
+    ), beaten AS (
+        SELECT s.command
+        FROM unnest(s_command, s_id, s_expected) AS s (command, id, expected)
+        WHERE s.expected = 0 AND s.command <> ALL (conflicts) AND s.id NOT IN (SELECT stream_id FROM made)
+    ), verdict AS MATERIALIZED (
+        SELECT c.n::int, c.id,
+               CASE WHEN c.n = ANY (conflicts) OR c.n IN (SELECT command FROM beaten) THEN 'conflict'
+                    WHEN c.id NOT IN (SELECT command_id FROM recorded) THEN 'duplicate'
+                    ELSE 'written' END AS outcome
+        FROM unnest(c_id) WITH ORDINALITY AS c (id, n)
+    ), moved AS (
+        UPDATE streams t
+        SET version = s.version, public_sequence = s.public, internal_sequence = s.internal
+        FROM unnest(s_command, s_id, s_expected, s_version, s_public, s_internal)
+            AS s (command, stream_id, expected, version, public, internal)
+        JOIN verdict v ON v.n = s.command AND v.outcome = 'written'
+        WHERE t.stream_id = s.stream_id AND s.expected > 0
+    ), written AS (
+        INSERT INTO events (stream_id, version, event_id, type, schema_version, data, command_id, correlation_id,
+                            causation_id, actor, traceparent, recorded_at)
+        SELECT e.stream, e.version, e.id, e.type, e.schema, e.data::json, v.id, c_correlation[v.n],
+               c_causation[v.n], c_actor[v.n], c_traceparent[v.n], c_recorded_at[v.n]
+        FROM unnest(e_command, e_stream, e_version, e_id, e_type, e_schema, e_data)
+            WITH ORDINALITY AS e (command, stream, version, id, type, schema, data, n)
+        JOIN verdict v ON v.n = e.command AND v.outcome = 'written'
+        ORDER BY e.n
+    ), told AS (
+        INSERT INTO ledger (event_id, channel, key, partition, sequence, type, headers, body, recorded_at)
+        SELECT l.id, l.channel, l.key, l.partition, l.sequence, l.type, l.headers, l.body, c_recorded_at[v.n]
+        FROM unnest(l_command, l_id, l_channel, l_key, l_partition, l_sequence, l_type, l_headers, l_body)
+            WITH ORDINALITY AS l (command, id, channel, key, partition, sequence, type, headers, body, n)
+        JOIN verdict v ON v.n = l.command AND v.outcome = 'written'
+        ORDER BY l.n
+    ), done AS (
+        -- A to-do is done when its command's id is recorded, by this append or by an earlier one.
+        DELETE FROM todos USING verdict v WHERE todos.command_id = v.id AND v.outcome <> 'conflict'
     )
-    SELECT array_agg(CASE WHEN outcome[c.n] = 'written' AND f.command_id IS NULL THEN 'duplicate'
-                          ELSE outcome[c.n] END ORDER BY c.n)
-    INTO outcome
-    FROM unnest(c_id) WITH ORDINALITY AS c (command_id, n) LEFT JOIN fresh f USING (command_id);
+    SELECT array_agg(v.outcome ORDER BY v.n), array(SELECT stream_id FROM made), array(SELECT command_id FROM recorded)
+    INTO outcome, new_streams, new_commands
+    FROM verdict v;
 
+    -- What a command had already taken when it turned out not to be written.
     IF 'conflict' = ANY (outcome) OR 'duplicate' = ANY (outcome) THEN
         DELETE FROM streams
-        WHERE stream_id IN (SELECT s.id FROM unnest(s_command, s_id, s_expected) AS s (command, id, expected)
-                            WHERE s.expected = 0 AND s.id = ANY (made) AND outcome[s.command] <> 'written');
+        WHERE stream_id = ANY (new_streams)
+          AND stream_id IN (SELECT s.id FROM unnest(s_command, s_id) AS s (command, id) WHERE outcome[s.command] <> 'written');
+        DELETE FROM commands
+        WHERE command_id = ANY (new_commands)
+          AND command_id IN (SELECT c.id FROM unnest(c_id) WITH ORDINALITY AS c (id, n) WHERE outcome[c.n] <> 'written');
     END IF;
-
-    UPDATE streams t
-    SET version = s.version, public_sequence = s.public, internal_sequence = s.internal
-    FROM unnest(s_command, s_id, s_expected, s_version, s_public, s_internal)
-        AS s (command, stream_id, expected, version, public, internal)
-    WHERE t.stream_id = s.stream_id AND s.expected > 0 AND s.version > s.expected
-      AND outcome[s.command] = 'written';
-
-    INSERT INTO events (stream_id, version, event_id, type, schema_version, data, command_id, correlation_id,
-                        causation_id, actor, traceparent, recorded_at)
-    SELECT e.stream, e.version, e.id, e.type, e.schema, e.data::json, c_id[e.command], c_correlation[e.command],
-           c_causation[e.command], c_actor[e.command], c_traceparent[e.command], c_recorded_at[e.command]
-    FROM unnest(e_command, e_stream, e_version, e_id, e_type, e_schema, e_data)
-        WITH ORDINALITY AS e (command, stream, version, id, type, schema, data, n)
-    WHERE outcome[e.command] = 'written'
-    ORDER BY e.n;
-
-    INSERT INTO ledger (event_id, channel, key, partition, sequence, type, headers, body, recorded_at)
-    SELECT l.id, l.channel, l.key, l.partition, l.sequence, l.type, l.headers, l.body, c_recorded_at[l.command]
-    FROM unnest(l_command, l_id, l_channel, l_key, l_partition, l_sequence, l_type, l_headers, l_body)
-        WITH ORDINALITY AS l (command, id, channel, key, partition, sequence, type, headers, body, n)
-    WHERE outcome[l.command] = 'written'
-    ORDER BY l.n;
-
-    -- A to-do is done when its command's id is recorded, by this append or by an earlier one.
-    DELETE FROM todos
-    WHERE command_id IN (SELECT c.id FROM unnest(c_id) WITH ORDINALITY AS c (id, n) WHERE outcome[c.n] <> 'conflict');
-
     RETURN outcome;
 END $$;
