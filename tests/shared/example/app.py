@@ -6,23 +6,18 @@ from typing import Any
 import asyncpg
 
 from tests.shared.example import timing
+from tests.shared.example.aggregates import AGGREGATES, BOOKING, COMMANDS, EVENTS, ROOM
 from tests.shared.example.contract import contract
-from tests.shared.example.domain.booking import BookingCommand, BookingEvent, booking
-from tests.shared.example.domain.room import RoomCommand, RoomEvent, room
 from tests.shared.example.projections import how_bookings_stand, who_sits_where
 from tests.shared.example.publishing import publishing
 from upwell_shared.clock import Clock
 from upwell_shared.event_store import EventStore
-from upwell_shared.events import EventCodec
-from upwell_shared.handling import Aggregate, Handler
+from upwell_shared.handling import Handler
 from upwell_shared.projecting import Projection
 from upwell_shared.timers import Timers
 
-ROOM = Aggregate("room", room, RoomCommand)
-BOOKING = Aggregate("booking", booking, BookingCommand)
-AGGREGATES = (ROOM, BOOKING)
-EVENTS = EventCodec(RoomEvent, BookingEvent)
-COMMANDS = EventCodec(RoomCommand, BookingCommand)
+__all__ = ["AGGREGATES", "BOOKING", "COMMANDS", "EVENTS", "FOREIGN", "OWN", "PROJECTIONS", "ROOM", "handler"]
+
 TIMERS = Timers(timing.timing, COMMANDS)
 OWN: tuple[Projection[Any], ...] = (who_sits_where, TIMERS)
 FOREIGN: tuple[Projection[Any], ...] = (how_bookings_stand,)

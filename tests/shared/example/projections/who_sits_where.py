@@ -18,6 +18,11 @@ CREATE TABLE rooms (room_id uuid PRIMARY KEY, seats int NOT NULL);
 """
 
 
+_TAKEN = """
+SELECT (SELECT count(*) FROM seats s WHERE s.room_id = r.room_id) FROM rooms r WHERE r.room_id = $1
+"""
+
+
 async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> None:
     for recorded in events:
         match recorded.event:
@@ -31,5 +36,7 @@ async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> No
                 )
 
 
-async def taken(pool: asyncpg.Pool, room_id: UUID) -> int:
-    return int(await pool.fetchval("SELECT count(*) FROM seats WHERE room_id = $1", room_id))
+async def taken(pool: asyncpg.Pool, room_id: UUID) -> int | None:
+    """How many seats are taken; None for a room that is not known here."""
+    found = await pool.fetchval(_TAKEN, room_id)
+    return None if found is None else int(found)
