@@ -80,7 +80,7 @@ def _leaves(document: Schema, part: Any, path: str, above: frozenset[str]) -> It
         case "array":
             items = [*part.get("prefixItems", ()), *([part["items"]] if part.get("items") else [])]
             if not items:
-                yield path, "may be anything"
+                yield f"{path}[]", "may be anything"
             for item in items:
                 yield from _leaves(document, item, f"{path}[]", above)
         case "string":
