@@ -1,0 +1,279 @@
+"""One page of records, one transaction: offset, progress, letters and effects are committed together or not at all."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from upwell_shared import metrics
+from upwell_shared.consuming import dead_letters
+from upwell_shared.consuming.dead_letters import Limits, Place
+from upwell_shared.consuming.handlers import HandlerFailed, Handlers
+from upwell_shared.consuming.sequencing import Failure, Page, Read, Reason, Record, Stream
+from upwell_shared.contracts import Consumed, Contract, Unreadable, decode
+from upwell_shared.contracts.headers import LOG_ID
+from upwell_shared.database import Connection
+from upwell_shared.errors import UpwellError
+
+_log = structlog.get_logger()
+
+_MOVE = """
+UPDATE consumer_offsets SET next_offset = $6
+WHERE consumer = $1 AND log_id = $2 AND channel = $3 AND partition = $4 AND next_offset = $5
+"""
+
+_PROGRESS = """
+SELECT stream_id, sequence, event_id, letters FROM progress
+WHERE consumer = $1 AND channel = $2 AND stream_id = ANY ($3)
+"""
+
+# Whoever else may be at work on the same stream (a member that lost its partition, one that reads another log, the
+# retrier), only one of them finds it as it was read.
+_ADVANCE = """
+WITH wanted AS (
+    SELECT * FROM unnest($3::uuid[], $4::int[], $5::uuid[], $6::int[], $7::int[], $8::int[])
+        AS w (stream_id, sequence, event_id, letters, sequence_before, letters_before)
+), moved AS (
+    UPDATE progress AS p SET sequence = w.sequence, event_id = w.event_id, letters = w.letters
+    FROM wanted AS w
+    WHERE p.consumer = $1 AND p.channel = $2 AND p.stream_id = w.stream_id
+      AND p.sequence = w.sequence_before AND p.letters = w.letters_before
+    RETURNING 1
+), begun AS (
+    INSERT INTO progress (consumer, channel, stream_id, sequence, event_id, letters)
+    SELECT $1, $2, w.stream_id, w.sequence, w.event_id, w.letters FROM wanted AS w WHERE w.sequence_before IS NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun)
+"""
+
+
+Failures = Mapping[tuple[UUID, int], Failure]
+"""Events known to fail, by stream and sequence."""
+
+
+class Overtaken(UpwellError):
+    """Somebody else has moved this partition or stream on: read where it stands now, then go on from there."""
+
+
+class _Faulty(Exception):
+    """Takes back a transaction in which events turned out to fail."""
+
+    def __init__(self, failures: Failures) -> None:
+        super().__init__()
+        self.failures = failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Records as they follow one another in a partition of the log `log_id`, read from `first_offset` on."""
+
+    log_id: UUID
+    channel: str
+    partition: int
+    first_offset: int
+    records: Sequence[Record]
+
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on. Offsets may have holes, so it is no matter of counting."""
+        return self.records[-1].offset + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What one transaction did. Letters `released` are among the events `applied` and `unknown`."""
+
+    applied: int
+    unknown: int
+    duplicates: int
+    released: int
+    parked: Counter[Reason]
+    other_logs: Counter[UUID]
+    """Records passed over because they say they are of another log, by its id."""
+    last: Consumed | None
+    """The last event applied."""
+
+
+class Applier:
+    """Applies records for the consumer `name`. Safe to call again with the same records, by anybody, at any time."""
+
+    def __init__(
+        self,
+        name: str,
+        pool: asyncpg.Pool,
+        contracts: Sequence[Contract],
+        handlers: Handlers,
+        limits: Limits = Limits(),  # noqa: B008  (immutable)
+    ) -> None:
+        """`contracts`: those whose events the handlers take; events of no contract are counted as unknown."""
+        self.name = name
+        self.pool = pool
+        self._contracts = {contract.owner: contract for contract in contracts}
+        self._handlers = handlers
+        self._limits = limits
+
+    async def apply(self, batch: Batch) -> Applied:
+        """Applies what is next in its stream, drops what is here already, parks the rest; moves the offset past it.
+
+        An event that makes a handler fail is found by taking ever smaller parts of the page, and parked. Raises
+        Overtaken when the offset or a stream is not where it was, DeadLettersFull, and whatever is transient; then
+        nothing is changed.
+        """
+        reads: list[tuple[Record, Read]] = []
+        other_logs: Counter[UUID] = Counter()
+        for record in batch.records:
+            read = self._read(batch.channel, record)
+            log_id = _log_of(record, read)
+            if log_id is None or log_id == batch.log_id:
+                reads.append((record, read))
+            else:
+                other_logs[log_id] += 1
+
+        async def attempt(connection: Connection, failures: Failures) -> Page:
+            moved = await connection.execute(
+                *(_MOVE, self.name, batch.log_id, batch.channel, batch.partition),
+                *(batch.first_offset, batch.next_offset),
+            )
+            if moved != "UPDATE 1":
+                raise Overtaken
+            streams = await self._streams(
+                connection, batch.channel, {r.stream_id for _, r in reads if r.stream_id}
+            )
+            page = self._page(batch.channel, streams, failures)
+            for record, read in reads:
+                page.take(record, read)
+            await self._advance(connection, batch.channel, streams)
+            place = Place(self.name, batch.log_id, batch.channel, batch.partition)
+            await dead_letters.park(connection, place, page.parked, streams.values(), self._limits)
+            return page
+
+        return self._report(batch.channel, await self._until_settled(attempt), other_logs)
+
+    async def retry(self, channel: str, stream_id: UUID) -> Applied:
+        """Takes the parked events of a stream in order, as far as they can be applied now.
+
+        What fails again is postponed, each time for longer. Raises like `apply`.
+        """
+
+        async def attempt(connection: Connection, failures: Failures) -> Page:
+            streams = await self._streams(connection, channel, {stream_id})
+            page = self._page(channel, streams, failures)
+            page.release(streams[stream_id], again=True)
+            await self._advance(connection, channel, streams)
+            return page
+
+        return self._report(channel, await self._until_settled(attempt), Counter())
+
+    async def _until_settled(self, attempt: Callable[[Connection, Failures], Awaitable[Page]]) -> Page:
+        """Runs `attempt` and the handlers in one transaction, anew for as long as events turn out to fail.
+
+        There is no second try of a failing event for its own sake: finding it is one, and the retrier follows.
+        """
+        failures: dict[tuple[UUID, int], Failure] = {}
+        careful = False
+        while True:
+            try:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    page = await attempt(connection, failures)
+                    await dead_letters.settle(connection, page)
+                    if not careful:
+                        await self._handlers.take(connection, page.accepted)
+                    else:
+                        await self._take_apart(connection, page.accepted)
+                    return page
+            except HandlerFailed:
+                careful = True
+            except _Faulty as faulty:
+                failures |= faulty.failures
+
+    async def _take_apart(self, connection: Connection, events: Sequence[Consumed]) -> None:
+        if found := await self._faults(connection, events):
+            raise _Faulty(found)
+
+    async def _faults(self, connection: Connection, events: Sequence[Consumed]) -> Failures:
+        """Takes what can be taken of a page, and names the events that cannot."""
+        if not events:
+            return {}
+        try:
+            async with connection.transaction():
+                await self._handlers.take(connection, events)
+        except HandlerFailed as failed:
+            if len(events) == 1:
+                return {(events[0].stream_id, events[0].sequence): Failure.of(failed.__cause__ or failed)}
+        else:
+            return {}
+        half = len(events) // 2
+        found = await self._faults(connection, events[:half])
+        stopped = {stream_id for stream_id, _ in found}
+        rest = [event for event in events[half:] if event.stream_id not in stopped]
+        return {**found, **await self._faults(connection, rest)}
+
+    def _read(self, channel: str, record: Record) -> Read:
+        try:
+            return decode(record.headers, record.key, record.value, self._contracts, channel=channel)
+        except Unreadable as reason:
+            return reason
+
+    def _page(self, channel: str, streams: Mapping[UUID, Stream], failures: Failures) -> Page:
+        return Page(streams, lambda record: self._read(channel, record), failures)
+
+    async def _streams(
+        self, connection: Connection, channel: str, ids: Collection[UUID]
+    ) -> dict[UUID, Stream]:
+        streams = {stream_id: Stream(stream_id) for stream_id in ids}
+        for stream_id, sequence, event_id, letters in await connection.fetch(
+            _PROGRESS, self.name, channel, ids
+        ):
+            streams[stream_id] = Stream(stream_id, sequence, event_id, letters, before=(sequence, letters))
+        await dead_letters.load(connection, self.name, channel, streams)
+        return streams
+
+    async def _advance(self, connection: Connection, channel: str, streams: Mapping[UUID, Stream]) -> None:
+        rows = [
+            (s.stream_id, s.sequence, s.event_id, s.letters, *(s.before or (None, None)))
+            for s in streams.values()
+            if s.changed
+        ]
+        if rows and await connection.fetchval(_ADVANCE, self.name, channel, *zip(*rows, strict=True)) != len(
+            rows
+        ):
+            raise Overtaken
+
+    def _report(self, channel: str, page: Page, other_logs: Counter[UUID]) -> Applied:
+        parked = Counter([*(letter.reason for letter in page.parked), *(f.reason for _, f in page.spoiled)])
+        metrics.CONSUMER_APPLIED.labels(self.name).inc(len(page.accepted))
+        metrics.CONSUMER_DUPLICATES.labels(self.name).inc(page.duplicates)
+        metrics.CONSUMER_UNKNOWN.labels(self.name).inc(page.unknown)
+        for reason, count in parked.items():
+            metrics.CONSUMER_PARKED.labels(self.name, reason.value).inc(count)
+        if parked:
+            counts = {reason.value: count for reason, count in parked.items()}
+            _log.error("events_parked", consumer=self.name, channel=channel, **counts)
+        if page.opened:
+            _log.info("letters_released", consumer=self.name, channel=channel, count=len(page.opened))
+        return Applied(
+            applied=len(page.accepted),
+            unknown=page.unknown,
+            duplicates=page.duplicates,
+            released=len(page.opened),
+            parked=parked,
+            other_logs=other_logs,
+            last=page.accepted[-1] if page.accepted else None,
+        )
+
+
+def _log_of(record: Record, read: Read) -> UUID | None:
+    """The log a record says it belongs to, also of one that is unreadable otherwise."""
+    if not isinstance(read, Unreadable):
+        return read.log_id
+    for name, value in record.headers:
+        if name == LOG_ID:
+            with suppress(ValueError):
+                return UUID(value.decode("ascii", "replace"))
+    return None

@@ -1,0 +1,81 @@
+"""What a consumer does with events: projections are told of them, reactions turn them into to-dos."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from upwell_shared.contracts import Consumed
+from upwell_shared.database import Connection
+from upwell_shared.errors import UpwellError
+from upwell_shared.events import EventCodec
+from upwell_shared.projecting import Projection, enter
+from upwell_shared.retrying import is_transient
+from upwell_shared.todos import Send, Todo, insert, todo_id
+
+ForeignProjection = Projection[Consumed]
+"""A read model fed by others' events.
+
+Any cut into pages and any interleaving of streams must give the same rows, so an event changes only rows keyed by its
+own stream. What `project` raises, unless it is transient, is taken as the fault of one event, which is found and parked.
+"""
+
+
+class Reaction(Protocol):
+    """Turns an event into commands to own streams. Pure, and a named function: its name is part of the commands' ids."""
+
+    __name__: str
+
+    def __call__(self, event: Consumed, /) -> Iterable[Send]: ...
+
+
+class HandlerFailed(UpwellError):
+    """A projection or a reaction raised on an event, and trying again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """All handlers of one consumer. `commands` encodes what its reactions send."""
+
+    projections: Sequence[ForeignProjection] = ()
+    reactions: Sequence[Reaction] = ()
+    commands: EventCodec = field(default_factory=EventCodec)
+
+    async def take(self, connection: Connection, events: Sequence[Consumed]) -> None:
+        """All effects of a page of events, inside the caller's transaction; call it last there.
+
+        Raises HandlerFailed with the handler's error as its cause; other errors are no event's fault.
+        """
+        if not events:
+            return
+        if self.reactions:
+            await insert(connection, self._todos(events))
+        for projection in self.projections:
+            # From here on plain table names are the projection's.
+            await enter(connection, projection)
+            try:
+                await projection.project(connection, events)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                raise HandlerFailed from error
+
+    def _todos(self, events: Sequence[Consumed]) -> list[Todo]:
+        try:
+            return [
+                todo for event in events for reaction in self.reactions for todo in self._of(event, reaction)
+            ]
+        except Exception as error:
+            raise HandlerFailed from error
+
+    def _of(self, event: Consumed, reaction: Reaction) -> Iterable[Todo]:
+        for send in reaction(event):
+            encoded = self.commands.encode(send.command)
+            yield Todo(
+                command_id=todo_id(event.event_id, reaction.__name__, send.stream_id, encoded.type),
+                stream_id=send.stream_id,
+                type=encoded.type,
+                command=encoded.data,
+                correlation_id=event.correlation_id,
+                causation_id=event.event_id,
+                traceparent=event.traceparent,
+            )
