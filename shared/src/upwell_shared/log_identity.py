@@ -124,7 +124,8 @@ class ClusterClient:
     async def end_offsets(self, channels: Mapping[str, int]) -> dict[TopicPartition, int]:
         """The offset after the last record of every partition of `channels` (name → number of partitions).
 
-        As of the last `look()`, which must have shown them.
+        As of the last `look()`, which must have shown them. Tansu answers with less: the offset at which the last
+        batch begins, plus one.
         """
         places = [TopicPartition(name, n) for name, count in channels.items() for n in range(count)]
         ends: dict[TopicPartition, int] = {}

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -60,7 +60,6 @@ CURSOR = "relay"
 """The name of its row in `cursors`; a service has one relay."""
 
 _BATCH_BYTES = 256 * 1024
-_LARGEST_REQUEST_BYTES = 1024 * 1024
 _WALL_CLOCK = WallClock()
 
 _log = structlog.get_logger()
@@ -80,7 +79,11 @@ class _Lost(Exception):
 
 @dataclass(slots=True)
 class _Cursor:
-    """How far this relay came, in which log. `acknowledged`: the offset after the last record of each partition."""
+    """How far this relay came, in which log.
+
+    `acknowledged`: the offset at which the last batch of each partition begins. Kafka truncates whole batches, so it
+    tells as much as the offset after the batch; and Tansu takes every batch for one record when it tells that one.
+    """
 
     epoch: int
     at: Position
@@ -96,11 +99,6 @@ class _Link:
     client: ClusterClient
     producer: Any
     checked_at: float = float("-inf")
-
-
-class _Batch(NamedTuple):
-    builder: Any
-    records: int
 
 
 class Relay:
@@ -245,7 +243,7 @@ class Relay:
         counts = {place.topic: seen.partitions[place.topic] for place in cursor.acknowledged}
         ends = await client.end_offsets(counts)
         for place, offset in cursor.acknowledged.items():
-            if ends[place] < offset:
+            if ends[place] <= offset:
                 return f"records of {place.topic} are gone"
         return None
 
@@ -282,7 +280,6 @@ class Relay:
             enable_idempotence=self._idempotent,
             linger_ms=5,
             max_batch_size=_BATCH_BYTES,
-            max_request_size=_LARGEST_REQUEST_BYTES,
             compression_type="lz4",
             request_timeout_ms=int(self._limit * 500),
         )
@@ -317,7 +314,7 @@ class Relay:
     async def _send(
         self, producer: Any, cursor: _Cursor, rows: Sequence[LedgerRow]
     ) -> dict[TopicPartition, int]:
-        """All rows acknowledged; gives the next offset of each partition that got some. Raises _Lost."""
+        """All rows acknowledged; gives where the last batch of each partition that got some lies. Raises _Lost."""
         header = (LOG_ID, str(cursor.log_id).encode())
         chains = _batches(producer, rows, header)
         reached: dict[TopicPartition, int] = {}
@@ -325,24 +322,18 @@ class Relay:
             # The n-th batches of all partitions together, then the next ones: one batch a partition in flight.
             for batches in zip_longest(*chains.values()):
                 sent = {
-                    place: (
-                        batch.records,
-                        await producer.send_batch(batch.builder, place.topic, partition=place.partition),
-                    )
+                    place: await producer.send_batch(batch, place.topic, partition=place.partition)
                     for place, batch in zip(chains, batches, strict=True)
                     if batch is not None
                 }
-                answers = await asyncio.gather(
-                    *(future for _, future in sent.values()), return_exceptions=True
-                )
-                for (place, (count, _)), answer in zip(sent.items(), answers, strict=True):
-                    reached[place] = (
-                        _offset(answer, reached.get(place, cursor.acknowledged.get(place, 0)), place) + count
-                    )
+                answers = await asyncio.gather(*sent.values(), return_exceptions=True)
+                for place, answer in zip(sent, answers, strict=True):
+                    before = reached.get(place, cursor.acknowledged.get(place, -1))
+                    reached[place] = _offset(answer, place, after=before)
         return reached
 
 
-def _offset(answer: Any, at_least: int, place: TopicPartition) -> int:
+def _offset(answer: Any, place: TopicPartition, *, after: int) -> int:
     """Where a batch lies, by the broker's answer. Raises what the answer is, if that is an error, or _Lost."""
     if isinstance(answer, (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)):
         raise RecordRefused(
@@ -352,14 +343,14 @@ def _offset(answer: Any, at_least: int, place: TopicPartition) -> int:
         raise answer
     if answer.offset < 0:
         raise AcknowledgementLost
-    if answer.offset < at_least:
+    if answer.offset <= after:
         raise _Lost(f"records of {place.topic} are gone")
     return int(answer.offset)
 
 
 def _batches(
     producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]
-) -> dict[TopicPartition, list[_Batch]]:
+) -> dict[TopicPartition, list[Any]]:
     """The rows as batches, by partition and in order."""
     by_place: dict[tuple[str, int], list[LedgerRow]] = defaultdict(list)
     for row in rows:
@@ -367,20 +358,19 @@ def _batches(
     return {TopicPartition(*place): list(_pack(producer, own, log_id)) for place, own in by_place.items()}
 
 
-def _pack(producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]) -> Iterator[_Batch]:
-    builder, count = producer.create_batch(), 0
+def _pack(producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]) -> Iterator[Any]:
+    batch = producer.create_batch()
     for row in rows:
         headers = [(name, value.encode()) for name, value in orjson.loads(row.headers)]
         record = {"key": str(row.key).encode(), "value": row.body, "headers": [*headers, log_id]}
         # The broker's time, not recorded_at: by the simulated clock that may lie further ahead than a broker allows.
-        if builder.append(timestamp=None, **record) is None:
-            builder.close()
-            yield _Batch(builder, count)
-            builder, count = producer.create_batch(), 0
-            builder.append(timestamp=None, **record)
-        count += 1
-    builder.close()
-    yield _Batch(builder, count)
+        if batch.append(timestamp=None, **record) is None:
+            batch.close()
+            yield batch
+            batch = producer.create_batch()
+            batch.append(timestamp=None, **record)
+    batch.close()
+    yield batch
 
 
 async def _close(link: _Link) -> None:

@@ -16,7 +16,7 @@ CREATE TABLE cursors (
     -- The log this cursor counts in; a log with another identity is filled from the beginning.
     log_id       uuid,
     cluster_id   text,
-    -- The next offset after the last acknowledged record: {"channel": {"partition": offset}}. In the row, since
+    -- Where the last acknowledged batch begins: {"channel": {"partition": offset}}. In the row, since
     -- that makes an advance one small update instead of one row a partition.
     acknowledged json   NOT NULL
 ) WITH (fillfactor = 50);
