@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from types import FrameType, TracebackType
@@ -31,6 +31,7 @@ _TRUSTED = frozenset({"aiokafka", "asyncio", "asyncpg", "uvicorn"})
 _service = "upwell"
 _threshold = logging.INFO
 _sink: BinaryIO | None = None
+_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 
 
 def configure_logging(service: str, level: str = "info", stream: BinaryIO | None = None) -> None:
@@ -70,15 +71,25 @@ def log_request(method: str, route: str, status: int, seconds: float) -> None:
     if _sink is not None and _threshold <= logging.INFO:
         line = _head("info") | {"event": "request", "method": method, "route": route, "status": status}
         line["ms"] = round(seconds * 1000, 2)
-        line |= {key: safe(value) for key, value in structlog.contextvars.get_contextvars().items()}
         _write(orjson.dumps(line))
 
 
-@contextmanager
-def bind_correlation(correlation_id: UUID, **more: object) -> Iterator[None]:
-    """Every line written inside carries these, also in tasks started there."""
-    with structlog.contextvars.bound_contextvars(correlation_id=str(correlation_id), **more):
-        yield
+class bind_correlation:  # noqa: N801 it reads as the verb it is: `with bind_correlation(id):`
+    """Every line written inside carries this id, also in tasks started there; asking costs next to nothing.
+
+    One variable of its own, since structlog's way of binding costs a small request a tenth of its time.
+    """
+
+    __slots__ = ("_id", "_token")
+
+    def __init__(self, correlation_id: UUID | str) -> None:
+        self._id = str(correlation_id)
+
+    def __enter__(self) -> None:
+        self._token = _correlation.set(self._id)
+
+    def __exit__(self, *_: object) -> None:
+        _correlation.reset(self._token)
 
 
 class Traceparent(NamedTuple):
@@ -169,7 +180,10 @@ def _place(frame: FrameType) -> str:
 
 
 def _head(level: str) -> dict[str, object]:
-    return {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "service": _service}
+    line: dict[str, object] = {"at": datetime.now(UTC), "level": level, "service": _service}
+    if (correlation_id := _correlation.get()) is not None:
+        line["correlation_id"] = correlation_id
+    return line
 
 
 def _write(line: bytes) -> None:
@@ -215,7 +229,6 @@ class _Foreign(logging.Handler):
             elif record.name.partition(".")[0] in _TRUSTED and isinstance(record.msg, str):
                 line["text"] = text
             line["place"] = f"{record.module}:{record.funcName}:{record.lineno}"
-            line |= {key: safe(value) for key, value in structlog.contextvars.get_contextvars().items()}
             if record.exc_info and (error := record.exc_info[1]) is not None:
                 line["error"] = describe_error(error)
             _write(orjson.dumps(line))

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid5
 
 import orjson
@@ -19,7 +19,7 @@ from upwell_shared.handling import Outcome
 from upwell_shared.web.policies import Principal
 
 _NAMESPACE: Final = UUID("7d0f5c1e-9a3b-5c67-8a41-3f5b2f9c6d10")
-_KEY = re.compile(r"[\x21-\x7e]{1,64}")
+_KEY = re.compile(rb"[\x21-\x7e]{1,64}")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
@@ -29,11 +29,26 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class CommandRequest(NamedTuple):
-    """What `Handler.handle` needs to carry out a command once: where it comes from, and what it looked like."""
+class Command(Request):
+    """A parameter of every route that changes something: `command: Command`.
 
+    It carries what `Handler.handle` needs to carry the command out once: where it comes from, and what it looked
+    like. It is the request itself, because a FastAPI dependency would cost more than all that is computed here.
+    """
+
+    principal: Principal
     envelope: Envelope
     fingerprint: bytes
+    content: bytes = b""
+    parsed: Any = None
+
+    async def body(self) -> bytes:
+        """The body as it was read and checked."""
+        return self.content
+
+    async def json(self) -> Any:
+        """The body as it was parsed."""
+        return self.parsed
 
 
 def command_id(who: Principal, key: str) -> UUID:
@@ -52,14 +67,14 @@ def fingerprint(method: str, path: str, query: bytes, body: object | bytes) -> b
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), query, content))).digest()
 
 
-def read_key(header: str | None) -> str:
+def read_key(header: bytes | None) -> str:
     """Raises IdempotencyKeyMissing, or Malformed for a key nobody should send."""
     if not header:
         raise IdempotencyKeyMissing
     if not _KEY.fullmatch(header):
         detail = "must be 1 to 64 printable ASCII characters without spaces, best a random UUID"
         raise Malformed(Violation("header", "Idempotency-Key", detail))
-    return header
+    return header.decode()
 
 
 class InFlight:
@@ -78,15 +93,6 @@ class InFlight:
             yield
         finally:
             self._ids.discard(id_)
-
-
-async def _command(request: Request) -> CommandRequest:
-    command: CommandRequest = request.scope["upwell.command"]
-    return command
-
-
-Command = Annotated[CommandRequest, Depends(_command)]
-"""A parameter of every route that changes something."""
 
 
 async def if_match(if_match: Annotated[str | None, Header(max_length=64)] = None) -> int:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 import orjson
 from fastapi import FastAPI
@@ -96,9 +95,8 @@ def problem(
         "status": status,
         "detail": detail,
     }
-    correlation_id: UUID | None = scope.get("upwell.correlation_id")
-    if correlation_id is not None:
-        document["correlation_id"] = str(correlation_id)
+    if (correlation_id := scope.get("upwell.correlation_id")) is not None:
+        document["correlation_id"] = correlation_id
     if violations:
         document["errors"] = [{"in": v.place, "at": v.at, "detail": v.detail} for v in violations]
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)

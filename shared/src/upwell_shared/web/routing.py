@@ -4,7 +4,7 @@ In this order, so that a stranger learns nothing and costs little: who asks, whe
 the request fits the route, what its body says, and which command it is.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,9 +14,9 @@ from fastapi import APIRouter, Depends
 from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from upwell_shared.errors import (
     Malformed,
@@ -27,11 +27,13 @@ from upwell_shared.errors import (
     Violation,
 )
 from upwell_shared.events import Envelope
-from upwell_shared.web.commands import CommandRequest, InFlight, command_id, fingerprint, if_match, read_key
+from upwell_shared.observability import begin_trace
+from upwell_shared.web.commands import Command, InFlight, command_id, fingerprint, if_match, read_key
 from upwell_shared.web.policies import Authenticator, Principal, RequestFacts, Requirement, public
 
 BODY_BYTES = 64 * 1024
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOBODY = Principal(UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +69,6 @@ async def _raw_body(request: Request) -> bytes:
 
 RawBody = Annotated[bytes, Depends(_raw_body)]
 """A parameter of a route that `takes` something else than JSON."""
-
-
-class _Checked(Request):
-    """A request whose body was read and checked; FastAPI asks it instead of reading and parsing again."""
-
-    content: bytes = b""
-    parsed: Any = None
-
-    async def body(self) -> bytes:
-        return self.content
-
-    async def json(self) -> Any:
-        return self.parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,51 +116,52 @@ class Route(APIRoute):
     def _guarded(
         self, handle: Callable[[Request], Coroutine[Any, Any, Response]], *, changes: bool
     ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        anonymous = self.requirement.policy is public
+        anonymous, looked_up = self.requirement.policy is public, self.requirement.looked_up
         queries = frozenset(field.alias for d in _flattened(self.dependant) for field in d.query_params)
 
         async def handler(request: Request) -> Response:
             scope = request.scope
+            headers: Mapping[bytes, bytes] = scope["upwell.headers"]
             around: Surroundings = scope["app"].state.surroundings
-            who: Principal | None = None
+            who = _NOBODY
             if not anonymous:
-                who = scope["upwell.principal"] = await _authenticate(request, around.authenticator)
-                if not self.requirement.looked_up:
-                    self.requirement.check(who, RequestFacts(request.method, request.path_params))
+                who = scope["upwell.principal"] = await _authenticate(headers, around.authenticator)
+                if not looked_up:
+                    self.requirement.check(who, RequestFacts(scope["method"], scope["path_params"]))
             if scope["query_string"]:
                 _refuse_unknown(request, queries)
             if not changes:
                 return await handle(request)
-            checked = _Checked(scope, request.receive)
-            await self._read(checked)
+            command = Command(scope, request.receive)
+            command.principal = who
+            await self._read(command, headers)
             if not self.is_command:
-                return await handle(checked)
-            command = _command(checked, who)
-            scope["upwell.command"] = command
+                return await handle(command)
+            _identify(command, headers, None if anonymous else str(who.id))
             with around.in_flight.claim(command.envelope.command_id):
-                return await handle(checked)
+                return await handle(command)
 
         return handler
 
-    async def _read(self, request: _Checked) -> None:
+    async def _read(self, command: Command, headers: Mapping[bytes, bytes]) -> None:
         """Reads and parses the body within the limits of this route."""
-        request.content = await _read_capped(request, self.taken.limit)
-        expected = self.taken.media_type
-        if request.content:
-            _check_media_type(request, expected)
-        if expected != "application/json":
-            if b"\x00" in request.content:
+        media_type, limit = self.taken.media_type, self.taken.limit
+        content = command.content = await _read_capped(command.receive, headers, limit)
+        if content:
+            _check_media_type(headers, media_type)
+        if media_type != "application/json":
+            if b"\x00" in content:
                 raise Malformed(Violation("body", "#", "must not hold the character NUL"))
             return
-        if request.content:
+        if content:
             try:
-                request.parsed = orjson.loads(request.content)
+                command.parsed = orjson.loads(content)
             except orjson.JSONDecodeError as error:
                 raise UnreadableBody from error
             # Only an escape can bring NUL into valid JSON; the text is searched first, being cheap and mostly clean.
-            if b"\\u0000" in request.content:
-                _refuse_nul(request.parsed, "#")
-        if self.body_field is None and request.parsed not in (None, {}):
+            if b"\\u0000" in content:
+                _refuse_nul(command.parsed, "#")
+        if self.body_field is None and command.parsed not in (None, {}):
             raise Malformed(Violation("body", "#", "is not taken here: send none"))
 
 
@@ -199,8 +189,8 @@ def _is_declaration(call: Any) -> bool:
     return not looked_up and any(hasattr(call, name) for name in ("requirement", "takes", "without_key"))
 
 
-async def _authenticate(request: Request, authenticator: Authenticator) -> Principal:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+async def _authenticate(headers: Mapping[bytes, bytes], authenticator: Authenticator) -> Principal:
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
     return await authenticator.authenticate(token)
@@ -213,31 +203,31 @@ def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
         raise Malformed(*(Violation("query", "…", detail) for _ in unknown))
 
 
-async def _read_capped(request: Request, limit: int) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
+async def _read_capped(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > limit:
         raise TooLarge(f"The body may have at most {limit} bytes here.")
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
+    content = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        if len(content) > limit:
             raise TooLarge(f"The body may have at most {limit} bytes here.")
-        parts.append(part)
-    return b"".join(parts)
+        more = message.get("more_body", False)
+    return content
 
 
-def _check_media_type(request: Request, expected: str) -> None:
-    told, _, parameters = request.headers.get("content-type", "").partition(";")
-    told, parameters = told.strip().lower(), parameters.strip().lower().replace('"', "")
+def _check_media_type(headers: Mapping[bytes, bytes], expected: str) -> None:
+    told, _, parameters = headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
+    told = told.strip()
     fits = told == expected or (
         expected == "application/json" and told.startswith("application/") and told.endswith("+json")
     )
-    if (
-        not fits
-        or parameters not in ("", "charset=utf-8")
-        or request.headers.get("content-encoding", "identity") != "identity"
-    ):
+    in_utf8 = not parameters or parameters.strip().replace('"', "") == "charset=utf-8"
+    if not fits or not in_utf8 or headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaType(f"The body must be {expected} in UTF-8, without a content encoding.")
 
 
@@ -253,17 +243,16 @@ def _refuse_nul(value: object, where: str) -> None:
             _refuse_nul(item, f"{where}/{index}")
 
 
-_NOBODY = Principal(UUID(int=0))
-
-
-def _command(request: _Checked, who: Principal | None) -> CommandRequest:
-    scope: Scope = request.scope
-    key = read_key(request.headers.get("idempotency-key"))
-    body = request.parsed if request.parsed is not None else request.content
-    envelope = Envelope(
-        command_id=command_id(who or _NOBODY, key),
-        correlation_id=scope["upwell.correlation_id"],
-        actor=None if who is None else str(who.id),
-        traceparent=scope["upwell.traceparent"],
+def _identify(command: Command, headers: Mapping[bytes, bytes], actor: str | None) -> None:
+    """Gives the request its identity as a command."""
+    scope: Scope = command.scope
+    key = read_key(headers.get(b"idempotency-key"))
+    correlation_id = UUID(scope["upwell.correlation_id"])
+    command.envelope = Envelope(
+        command_id=command_id(command.principal, key),
+        correlation_id=correlation_id,
+        actor=actor,
+        traceparent=str(scope["upwell.trace"] or begin_trace(correlation_id)),
     )
-    return CommandRequest(envelope, fingerprint(scope["method"], scope["path"], scope["query_string"], body))
+    body = command.content if command.parsed is None else command.parsed
+    command.fingerprint = fingerprint(scope["method"], scope["path"], scope["query_string"], body)
