@@ -223,6 +223,6 @@ def _opened(row: asyncpg.Record, key: Key | None) -> str | Erased:
     if key is None:
         return ERASED
     context = _context(row["text_id"], row["key_id"], row["field"])
-    with suppress(InvalidTag, UnicodeDecodeError):
+    with suppress(InvalidTag, ValueError):
         return AESGCM(key.secret).decrypt(row["nonce"], row["ciphertext"], context).decode()
     raise TextDamaged(f"text {row['text_id']} does not fit its key")
