@@ -9,3 +9,8 @@ It ships with nothing. The chassis' suites run on it, and a newcomer sees every 
 - `projections/` one read model a file: of our own events, and of published ones
 - `app.py` the composition root, `api.py` HTTP
 """
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+"""Where the example's committed contract files are."""

@@ -1,8 +1,9 @@
 """What the example publishes. A test that shares a broker passes an owner of its own."""
 
-from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
+
+from pydantic import AwareDatetime
 
 from upwell_shared.contracts import Audience, Contract, PublishedEvent
 
@@ -20,7 +21,7 @@ class BookingEnded(PublishedEvent):
 class BookingAgreed(PublishedEvent):
     booking_id: UUID
     room_id: UUID
-    confirmed_at: datetime
+    confirmed_at: AwareDatetime
 
 
 class BookingLapsed(PublishedEvent):
