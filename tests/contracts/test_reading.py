@@ -180,6 +180,8 @@ def test_a_missing_header_is_named(name: str) -> None:
     del found[name]
     assert refusal(found).reason == f"{name} is missing"
     assert refusal(found | {name: b""}).reason == f"{name} is missing"
+    with pytest.raises(Unreadable, match=f"{name} is missing"):
+        decode([*found.items(), (name, None)], KEY, published().body, CONTRACTS)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +278,18 @@ def test_a_body_that_does_not_fit_says_where(body: bytes, reason: str) -> None:
         "upwell.example.BookingOpened.v1",
     )
     assert refused.event_id == published().event_id
+
+
+def test_a_body_full_of_errors_gives_a_short_reason() -> None:
+    body = published().body.replace(b'"seats":[]', b'"seats":[' + b",".join([b"{}"] * 5_000) + b"]")
+    reason = refusal(headers(), body=body).reason
+    assert reason.endswith("seats.2.seat_id: missing, and 9995 more")
+    assert len(reason) < 300
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"state": "\\ud800"}', b"1" * 10_000])
+def test_a_body_made_to_hurt_is_refused(body: bytes) -> None:
+    assert refusal(headers(), body=body).reason.startswith("the body is not")
 
 
 def test_a_tombstone_is_no_event() -> None:

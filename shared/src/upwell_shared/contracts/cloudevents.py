@@ -100,7 +100,7 @@ class _Uuids(BaseModel):
 
 
 def decode(
-    headers: Sequence[tuple[str, bytes]],
+    headers: Sequence[tuple[str, bytes | None]],
     key: bytes | None,
     value: bytes | None,
     contracts: Mapping[str, Contract],
@@ -179,9 +179,9 @@ def _salvaged(found: dict[str, str], key: bytes | None) -> dict[str, Any]:
     return salvaged
 
 
-def _white_listed(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
-    # Bytes that are not UTF-8 become a character no header may hold.
-    found = {name: value.decode("utf-8", "replace") for name, value in headers if name in names.READ}
+def _white_listed(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    # Bytes that are not UTF-8 become a character no header may hold; a header without a value is as good as none.
+    found = {n: value.decode("utf-8", "replace") if value else "" for n, value in headers if n in names.READ}
     if len(found) != len(headers):
         # Kafka allows a name twice; which of the two is meant, nobody can say.
         for name, times in Counter(name for name, _ in headers).items():

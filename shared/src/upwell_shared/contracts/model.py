@@ -23,6 +23,7 @@ MAX_SEQUENCE: Final = 0x7FFFFFFF
 _CHANNEL: Final = re.compile(r"upwell\.([a-z][a-z0-9]*)(\.internal)?\.v1")
 _OWNER: Final = re.compile(r"[a-z][a-z0-9]*")
 _NAME: Final = re.compile(r"[A-Z][A-Za-z0-9]*")
+_SHOWN_REFUSALS: Final = 5
 _KEPT_FOR_EVER: Final = MappingProxyType({"retention.ms": "-1"})
 
 
@@ -198,11 +199,13 @@ def _body(event: PublishedEvent, name: str) -> bytes:
 def refusals(event: type[PublishedEvent], error: ValidationError) -> str:
     """Where and why a value was refused, without any value: `held_at: datetime_type, seats.0.id: missing`."""
     declared = _declared(event)
-    return ", ".join(
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = ", ".join(
         f"{'.'.join(str(part) if isinstance(part, int) or part in declared else '*' for part in each['loc'])}"
         f": {each['type']}"
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
+        for each in found[:_SHOWN_REFUSALS]
     )
+    return shown if len(found) <= _SHOWN_REFUSALS else f"{shown}, and {len(found) - _SHOWN_REFUSALS} more"
 
 
 def _declared(model: type[BaseModel]) -> frozenset[str]:
