@@ -10,7 +10,7 @@ from typing import Protocol
 from upwell_shared.errors import UpwellError
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_DURATION = re.compile(r"(?:\d+[wdhms])+")
+_DURATION = re.compile(r"(?:[0-9]+[wdhms])+")
 
 
 class UnreadableDuration(UpwellError):

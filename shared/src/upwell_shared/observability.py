@@ -49,8 +49,6 @@ def configure_logging(service: str, level: str = "info", stream: BinaryIO | None
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, _render],
         wrapper_class=structlog.make_filtering_bound_logger(_threshold),
         logger_factory=_Lines,
-        # A cached logger writes to the sink of the moment, so that configuring again reaches it too.
-        cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Foreign()]

@@ -20,7 +20,7 @@ from upwell_shared.web.policies import Principal
 
 _NAMESPACE: Final = UUID("7d0f5c1e-9a3b-5c67-8a41-3f5b2f9c6d10")
 _KEY = re.compile(rb"[\x21-\x7e]{1,64}")
-_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
 class Body(BaseModel):

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from upwell_shared.errors import Malformed, Violation
 
 _TOKEN = re.compile(
-    r"([a-z][a-z0-9_]{0,31})/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@(\d{1,9})\.(\d{1,9})\.(\d{1,9})"
+    r"([a-z][a-z0-9_]{0,31})/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})"
 )
 
 
