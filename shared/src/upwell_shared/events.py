@@ -91,7 +91,8 @@ class EventCodec:
 
     An event class may carry `schema_version: ClassVar[int]` (1 when absent). `upcasters` maps (type, from version)
     to a function; every version below the current one needs its step, else the codec refuses to be built.
-    `renamed` maps a wire name no longer used by a class to the class that took its place.
+    `renamed` maps a wire name no longer used by a class to the class that took its place. Raises TypeError when these
+    disagree.
     """
 
     def __init__(
@@ -105,24 +106,37 @@ class EventCodec:
             if self.classes.setdefault(member.__name__, member) is not member:
                 raise TypeError(f"two event classes are named {member.__name__}")
         self._names = {member: name for name, member in self.classes.items()}
-        self.classes |= renamed or {}
+        self.current = frozenset(self.classes)
+        """The wire names that are written; `classes` also holds those that are only read."""
+        for name, member in (renamed or {}).items():
+            if name in self.current or member not in self._names:
+                raise TypeError(f"{name} cannot be the former name of {member.__name__}")
+            self.classes[name] = member
         self._upcasters = dict(upcasters or {})
         self._adapters: dict[str, TypeAdapter[Any]] = {n: TypeAdapter(c) for n, c in self.classes.items()}
         self.versions = {n: int(getattr(c, "schema_version", 1)) for n, c in self.classes.items()}
+        if unborn := sorted(n for n, version in self.versions.items() if version < 1):
+            raise TypeError(f"versions count from 1, not so in {unborn}")
         wanted = {(name, v) for name, current in self.versions.items() for v in range(1, current)}
         if wanted != set(self._upcasters):
             raise TypeError(f"upcasters and versions disagree on {sorted(wanted ^ set(self._upcasters))}")
 
     def encode(self, event: object) -> Encoded:
-        """Raises UnserialisableEvent, OversizeEvent, or UnknownEvent for a class outside the unions."""
+        """What is given back decodes to an equal event. Raises UnserialisableEvent, OversizeEvent, or UnknownEvent for a
+        class outside the unions.
+        """
         name = self._names.get(type(event))
         if name is None:
             raise UnknownEvent(f"{type(event).__name__} is not in the event union of this service")
         try:
             data = self._adapters[name].dump_json(event, warnings="error")
-        except ValueError as error:
-            # The value itself may be personal: the message names the event class only.
-            raise UnserialisableEvent(f"{name} holds a value that cannot be written as JSON") from error
+            # A fact that cannot be read back would close its stream for ever; NaN, for one, is written as null.
+            faithful = self._adapters[name].validate_json(data) == event
+        except ValueError:
+            # The value itself may be personal: neither message nor cause may show it.
+            faithful, data = False, b""
+        if not faithful:
+            raise UnserialisableEvent(f"{name} holds a value that cannot be written as JSON")
         if len(data) > MAX_EVENT_BYTES:
             raise OversizeEvent(f"{name} has {len(data)} bytes; the limit is {MAX_EVENT_BYTES}")
         return Encoded(name, self.versions[name], data.decode())
@@ -142,5 +156,6 @@ class EventCodec:
             for version in range(schema_version, current):
                 raised = self._upcasters[name, version](raised)
             return adapter.validate_python(raised)
-        except (ValidationError, orjson.JSONDecodeError) as error:
-            raise UnknownEvent(f"stored {name} version {schema_version} does not fit its class") from error
+        except (ValidationError, orjson.JSONDecodeError):
+            # Without the cause, which would show what is stored.
+            raise UnknownEvent(f"stored {name} version {schema_version} does not fit its class") from None
