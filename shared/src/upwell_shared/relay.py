@@ -240,10 +240,9 @@ class Relay:
             return f"channel {min(missing)} is gone"
         if await read_log_id(client, seen, self._owner) != cursor.log_id:
             return "another log"
-        counts = {place.topic: seen.partitions[place.topic] for place in cursor.acknowledged}
-        ends = await client.end_offsets(counts)
+        ends = await client.end_offsets({spec.name: spec.partitions for spec in self._channels})
         for place, offset in cursor.acknowledged.items():
-            if ends[place] <= offset:
+            if ends.get(place, offset + 1) <= offset:
                 return f"records of {place.topic} are gone"
         return None
 
