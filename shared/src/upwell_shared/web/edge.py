@@ -64,6 +64,11 @@ class Edge:
                         await problem_of(scope, Malformed(nul))(scope, receive, sending)
             except ClientDisconnect:
                 status = 499  # nobody is left to answer
+            except asyncio.CancelledError:
+                if status or not scope["app"].state.draining:
+                    raise
+                # The time to finish is over. Whether a command was carried out is not known here: a retry finds out.
+                await problem_of(scope, Unavailable())(scope, receive, sending)
             except Exception as error:
                 if status:
                     log.exception("response_broken", route=_route_of(scope))

@@ -128,7 +128,9 @@ async def _on_ours(request: Request, error: Exception) -> Response:
 async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problem_of(request.scope, errors.Malformed(*map(violation_of, error.errors())))
+    # Two dependencies that read one parameter report it twice.
+    violations = dict.fromkeys(map(violation_of, error.errors()))
+    return problem_of(request.scope, errors.Malformed(*violations))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

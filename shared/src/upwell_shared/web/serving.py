@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -10,12 +11,18 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from upwell_shared.errors import UpwellError
 from upwell_shared.settings import ServiceSettings
 
 T = TypeVar("T")
 
 _FINISH_SECONDS = 10
+_CUT_SECONDS = 1.0
 _UNREADABLE = b'{"type":"urn:upwell:problem:unreadable-request","title":"Unreadable request","status":400,"detail":"This is not HTTP/1.1."}'
+
+
+class AddressTaken(UpwellError):
+    """Another process listens where this one should."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -58,13 +65,13 @@ async def serve(
     """Serves until `stop` is set; `listening` is told the port once it is bound.
 
     Then, in this order: readiness turns 503; after `settings.drain_seconds` no connection is accepted any more;
-    requests under way get `finish_seconds`; what is left is cut. Raises SystemExit when the port is taken.
+    requests under way get `finish_seconds`; what is left is answered 503 and cut. Raises AddressTaken.
+    Cancelled, it stops at once.
     """
+    address = _bind(settings.host, settings.port)
     server = _Server(
         uvicorn.Config(
             app,
-            host=settings.host,
-            port=settings.port,
             http=_Protocol,
             ws="none",
             loop="none",
@@ -74,36 +81,59 @@ async def serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=finish_seconds,
-        )
+        ),
+        lambda: listening(address.getsockname()[1]),
     )
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([address]))
     stopping = asyncio.create_task(stop.wait())
-    server.on_start = lambda: listening(server.servers[0].sockets[0].getsockname()[1])
     try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        app.state.draining = True
         if not serving.done():
-            app.state.draining = True
             await asyncio.wait((serving,), timeout=settings.drain_seconds)
-            server.should_exit = True
-        await serving
+    except asyncio.CancelledError:
+        server.force_exit = True
+        raise
     finally:
         stopping.cancel()
-        serving.cancel()
+        server.should_exit = True
+        await serving
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    # By hand, because uvicorn would end the whole process from inside a task.
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        raise AddressTaken(
+            f"Cannot listen on {host} port {port}: it is taken, or not of this machine."
+        ) from error
 
 
 class _Server(uvicorn.Server):
     """Leaves signals to the composition root: more than HTTP has to stop with them."""
 
-    on_start: Callable[[], None]
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def startup(self, sockets: Any = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            self.on_start()
+        self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # Requests that were cut still have to say so, before what they use is closed.
+        if tasks := set(self.server_state.tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CUT_SECONDS)
 
 
 class _Protocol(HttpToolsProtocol):
