@@ -21,6 +21,9 @@ from upwell_shared.errors import UpwellError
 
 _log = structlog.get_logger()
 
+# A plan made while the tables were small would scan them whole until statistics are gathered again.
+_PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
+
 _MOVE = """
 UPDATE consumer_offsets SET next_offset = $6
 WHERE consumer = $1 AND log_id = $2 AND channel = $3 AND partition = $4 AND next_offset = $5
@@ -180,6 +183,7 @@ class Applier:
         while True:
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
+                    await connection.execute(_PLAN_ANEW)
                     page = await attempt(connection, failures)
                     await dead_letters.settle(connection, page)
                     if not careful:
