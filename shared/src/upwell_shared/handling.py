@@ -15,7 +15,7 @@ from upwell_shared import metrics
 from upwell_shared.clock import Clock
 from upwell_shared.contracts import Contract, Publication, PublishedEvent
 from upwell_shared.decider import Decider, DomainError
-from upwell_shared.errors import ConcurrentUpdate, IdempotencyKeyReused, StaleVersion
+from upwell_shared.errors import ConcurrentUpdate, IdempotencyKeyReused, NotFound, StaleVersion
 from upwell_shared.event_store import Append, Appended, EventStore, Loaded, StreamAppend
 from upwell_shared.events import Envelope, members
 
@@ -97,8 +97,8 @@ class Handler:
     ) -> Outcome:
         """Carries out one command, given as one intent for each stream it touches: all are written or none.
 
-        `body` is the answer kept for a repetition. Raises what `decide` raises; StaleVersion; ConcurrentUpdate when
-        the streams kept changing for three attempts; IdempotencyKeyReused when the command id came before with
+        `body` is the answer kept for a repetition. Raises what `decide` raises; NotFound when a stream is of
+        another kind; StaleVersion; ConcurrentUpdate when the streams kept changing for three attempts; IdempotencyKeyReused when the command id came before with
         another fingerprint. When the database fails the outcome is unknown: try again with the same envelope.
         """
         began = time.perf_counter()
@@ -151,6 +151,8 @@ class Handler:
         return await self._repeated(envelope, fingerprint)
 
     def _decide(self, intent: Intent, loaded: Loaded, envelope: Envelope, now: datetime) -> StreamAppend:
+        if loaded.type not in {None, intent.aggregate.name}:
+            raise NotFound
         if intent.if_match is not None and intent.if_match != loaded.version:
             raise StaleVersion
         decider = intent.aggregate.decider

@@ -38,6 +38,9 @@ def is_transient(error: BaseException) -> bool:
         case asyncpg.InterfaceError():
             # The class also covers wrong use; only its text tells a connection that died while it lay in the pool.
             return "connection is closed" in str(error)
+        case asyncpg.InternalClientError():
+            # So asyncpg puts it when the server's farewell came in while the connection lay in the pool.
+            return "another operation" in str(error)
         case kafka.KafkaError():
             return bool(error.retriable) or isinstance(error, kafka.KafkaTimeoutError)
         case OSError():  # TimeoutError and asyncio's are among them

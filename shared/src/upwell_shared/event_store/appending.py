@@ -135,8 +135,10 @@ class Appender:
         try:
             outcomes = await self._pool.fetchval(APPEND, *columns([append for append, _ in batch]))
         except asyncpg.PostgresError as error:
-            # The server answered, so nothing of the batch was written; one bad command must not fail the others.
-            if len(batch) > 1:
+            # Where the server answered, nothing of the batch was written, and one bad command must not fail the
+            # others. Where the connection was lost each may have been written, and to try one by one on a server
+            # that is gone would take as many time-outs.
+            if len(batch) > 1 and not isinstance(error, asyncpg.PostgresConnectionError):
                 for one in batch:
                     await self._write([one])
             else:

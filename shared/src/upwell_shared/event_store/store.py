@@ -14,7 +14,7 @@ from upwell_shared.migrating import Source, require_current
 
 # One statement is one snapshot: the head of a stream and its events cannot disagree.
 _LOAD = """
-SELECT s.stream_id, s.version, s.public_sequence, s.internal_sequence, e.type, e.schema_version, e.data
+SELECT s.stream_id, s.type, s.version, s.public_sequence, s.internal_sequence, e.type, e.schema_version, e.data
 FROM streams s JOIN events e USING (stream_id)
 WHERE s.stream_id = ANY ($1)
 ORDER BY s.stream_id, e.version
@@ -35,8 +35,9 @@ COMMAND_IDS_KEPT_DAYS = 30
 
 @dataclass(slots=True)
 class Loaded:
-    """A stream as read: `version` 0 and no events when it does not exist."""
+    """A stream as read: no `type`, `version` 0 and no events when it does not exist."""
 
+    type: str | None
     version: int
     public_sequence: int
     internal_sequence: int
@@ -69,14 +70,15 @@ class EventStore:
 
     async def load(self, *stream_ids: UUID) -> dict[UUID, Loaded]:
         """Every asked stream with its events raised to their current versions. Raises UnknownEvent."""
-        loaded = {stream_id: Loaded(0, 0, 0, []) for stream_id in stream_ids}
+        loaded = {stream_id: Loaded(None, 0, 0, 0, []) for stream_id in stream_ids}
         decode = self.codec.decode
-        for stream_id, version, public, internal, name, schema_version, data in await self.pool.fetch(
+        for stream_id, kind, version, public, internal, name, schema_version, data in await self.pool.fetch(
             _LOAD, stream_ids
         ):
             stream = loaded[stream_id]
             if not stream.events:
-                stream.version, stream.public_sequence, stream.internal_sequence = version, public, internal
+                stream.type, stream.version = kind, version
+                stream.public_sequence, stream.internal_sequence = public, internal
             stream.events.append(decode(name, schema_version, data))
         return loaded
 
