@@ -1,5 +1,4 @@
 import asyncio
-import io
 import json
 import logging
 import subprocess
@@ -8,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,12 +14,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.shared.logs import Log, captured
 from upwell_shared.decider import DomainError
 from upwell_shared.observability import (
     Traceparent,
     begin_trace,
     bind_correlation,
-    configure_logging,
     log_request,
     parse_traceparent,
     safe,
@@ -39,29 +37,17 @@ class Side(Enum):
     MENTOR = "Mentor side"
 
 
-class Sink(io.BytesIO):
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.getvalue().splitlines()]
-
-
 @pytest.fixture
-def sink() -> Iterator[Sink]:
-    root, hook = logging.getLogger(), sys.excepthook
-    handlers, level = root.handlers[:], root.level
-    sink = Sink()
-    configure_logging("matching", "debug", sink)
-    yield sink
-    configure_logging("matching", "error", io.BytesIO())
-    logging.captureWarnings(capture=False)
-    root.handlers[:], sys.excepthook = handlers, hook
-    root.setLevel(level)
+def sink() -> Iterator[Log]:
+    with captured("matching", "debug") as log:
+        yield log
 
 
 def fail(error: Exception) -> None:
     raise error
 
 
-def test_a_line_is_an_event_with_key_values(sink: Sink) -> None:
+def test_a_line_is_an_event_with_key_values(sink: Log) -> None:
     pair = uuid4()
     log.info("pair_created", pair_id=pair, side=Side.MENTOR, after=timedelta(seconds=2), count=3, done=True)
     (line,) = sink.lines()
@@ -78,7 +64,7 @@ def test_a_line_is_an_event_with_key_values(sink: Sink) -> None:
     }
 
 
-def test_what_people_wrote_is_shown_as_its_type_alone(sink: Sink) -> None:
+def test_what_people_wrote_is_shown_as_its_type_alone(sink: Log) -> None:
     log.info("stored", text=MARKER, parts=[MARKER, 1], nested={"deep": MARKER}, raw=MARKER.encode())
     log.info(MARKER)
     stored, unnamed = sink.lines()
@@ -92,7 +78,7 @@ def test_no_text_with_spaces_signs_or_letters_of_the_world_passes(text: str) -> 
     assert safe(text) == "<str>"
 
 
-def test_an_error_of_others_is_shown_as_type_and_place_without_its_message(sink: Sink) -> None:
+def test_an_error_of_others_is_shown_as_type_and_place_without_its_message(sink: Log) -> None:
     try:
         try:
             fail(LookupError(MARKER))
@@ -106,7 +92,7 @@ def test_an_error_of_others_is_shown_as_type_and_place_without_its_message(sink:
     assert MARKER not in sink.getvalue().decode()
 
 
-def test_an_error_of_ours_keeps_its_message_and_a_group_its_members(sink: Sink) -> None:
+def test_an_error_of_ours_keeps_its_message_and_a_group_its_members(sink: Log) -> None:
     group = ExceptionGroup(MARKER, [BookingAlreadyClosed(), ValueError(MARKER)])
     log.error("failed", exc_info=group)
     (line,) = sink.lines()
@@ -114,7 +100,7 @@ def test_an_error_of_ours_keeps_its_message_and_a_group_its_members(sink: Sink) 
     assert MARKER not in sink.getvalue().decode()
 
 
-def test_lines_of_libraries_come_the_same_way_with_safe_arguments_only(sink: Sink) -> None:
+def test_lines_of_libraries_come_the_same_way_with_safe_arguments_only(sink: Log) -> None:
     logging.getLogger("aiokafka.conn").warning("Connect to %s: %s", "kafka:9092", MARKER)
     logging.getLogger("somelib").error(f"failed for {MARKER}")  # noqa: G004 what libraries do
     logging.getLogger("asyncio").error(f"Task was lost\nfuture: {MARKER}")  # noqa: G004 as above
@@ -133,7 +119,7 @@ def test_lines_of_libraries_come_the_same_way_with_safe_arguments_only(sink: Sin
     assert "Kingfisher" not in sink.getvalue().decode()
 
 
-def test_a_task_that_failed_unseen_is_reported_without_its_message(sink: Sink) -> None:
+def test_a_task_that_failed_unseen_is_reported_without_its_message(sink: Log) -> None:
     async def main() -> None:
         asyncio.get_running_loop().call_soon(fail, ValueError(MARKER))
         await asyncio.sleep(0)
@@ -156,7 +142,7 @@ def test_what_ends_the_process_is_told_without_its_message() -> None:
     assert b"Kingfisher" not in ended.stdout + ended.stderr
 
 
-async def test_a_correlation_reaches_tasks_started_under_it_and_ends_with_its_block(sink: Sink) -> None:
+async def test_a_correlation_reaches_tasks_started_under_it_and_ends_with_its_block(sink: Log) -> None:
     correlation = uuid4()
 
     async def later() -> None:
@@ -176,12 +162,11 @@ async def test_a_correlation_reaches_tasks_started_under_it_and_ends_with_its_bl
 
 
 def test_lines_below_the_level_are_not_written() -> None:
-    sink = Sink()
-    configure_logging("matching", "warning", sink)
-    log.info("quiet")
-    log_request("GET", "/", 200, 0.0)
-    logging.getLogger("uvicorn.error").info("quiet")
-    log.warning("heard")
+    with captured("matching", "warning") as sink:
+        log.info("quiet")
+        log_request("GET", "/", 200, 0.0)
+        logging.getLogger("uvicorn.error").info("quiet")
+        log.warning("heard")
     assert [line["event"] for line in sink.lines()] == ["heard"]
 
 

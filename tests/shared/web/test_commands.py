@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from tests.shared.web.conftest import Log
+from tests.shared.logs import Log
 from tests.shared.web.small_app import PAIR, World
 from tests.shared.web.test_problems import GOOD, check
 from upwell_shared.observability import parse_traceparent

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tests.shared.web.conftest import Log
+from tests.shared.logs import Log
 from tests.shared.web.small_app import MARKER, PAIR, Named, Reflection, World
 from upwell_shared import errors
 from upwell_shared.web.problems import STATUS

@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime
 
 import httpx2
+import openapi_spec_validator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +111,7 @@ async def test_metrics_are_there_to_be_scraped(client: httpx2.AsyncClient) -> No
 
 async def test_the_document_declares_what_is_true_of_every_route(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/v1/openapi.json")).json()
+    openapi_spec_validator.validate(document)
     submit = document["paths"]["/v1/reflections"]["post"]
     assert submit["x-upwell-policy"] == "authenticated"
     assert submit["security"] == [{"bearer": []}]
@@ -130,8 +132,6 @@ async def test_the_document_declares_what_is_true_of_every_route(client: httpx2.
                 problem = int(status) >= 400
                 assert ("application/problem+json" in response.get("content", {})) == problem
     assert "HTTPValidationError" not in document["components"]["schemas"]
-    for schema in document["components"]["schemas"].values():
-        Draft202012Validator.check_schema(schema)
 
 
 async def test_a_problem_fits_the_schema_the_document_declares(client: httpx2.AsyncClient) -> None:

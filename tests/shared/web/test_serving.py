@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.shared.web.conftest import Log
+from tests.shared.logs import Log
 from tests.shared.web.small_app import World
 from upwell_shared.settings import Dsn, ServiceSettings
 from upwell_shared.web.serving import AddressTaken, serve, stop_on_signals
