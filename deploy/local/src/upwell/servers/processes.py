@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -60,8 +60,12 @@ class ChildProcess:
         cwd: Path = Path("/"),
         run_as: RunAs | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
+        environment: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start `argv` in a session of its own, its output appended to `log`; it is not ready yet."""
+        """Start `argv` in a session of its own, its output appended to `log`; it is not ready yet.
+
+        It sees little of our environment, and `environment` in full.
+        """
         command = [sys.executable, "-I", "-S", str(_EXEC)]
         command += ["--parent", str(os.getpid()), "--death-signal", str(int(death_signal))]
         if run_as is not None:
@@ -75,7 +79,8 @@ class ChildProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env={key: os.environ[key] for key in _PASSED_ON if key in os.environ},
+                env={key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+                | dict(environment or {}),
                 start_new_session=True,  # so that Ctrl-C at the launcher's terminal is the launcher's to handle
             )
         return cls(name, popen, log)
