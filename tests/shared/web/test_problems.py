@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tests.shared.logs import Log
-from tests.shared.web.small_app import MARKER, PAIR, Named, Reflection, World
+from tests.shared.web.small_app import MARKER, PAIR, Answer, Named, Reflection, World
 from upwell_shared import errors
 from upwell_shared.web.problems import STATUS
 from upwell_shared.web.violations import violation_of
@@ -98,6 +98,27 @@ async def test_violations_are_json_pointers_with_what_to_do_and_without_values(
         ("#/…", "is not known here: remove it"),
     }
     assert MARKER not in response.text
+
+
+@pytest.mark.parametrize("stage", [True, "1", 1.0, None, [1]])
+async def test_json_means_what_it_says(client: httpx2.AsyncClient, stage: object) -> None:
+    response = await client.post("/v1/reflections", json=GOOD | {"stage": stage}, headers=KEY)
+    (error,) = check(response, 422, "malformed")["errors"]
+    assert (error["at"], error["detail"]) == ("#/stage", "must be a whole number")
+
+
+def test_a_body_is_made_in_python_like_any_model() -> None:
+    body = Reflection(stage=1, answers=[Answer(text="well")])
+    assert Reflection.model_validate(GOOD) == Reflection.model_validate_json(body.model_dump_json()) == body
+
+
+async def test_a_body_that_must_be_there_is_missed(client: httpx2.AsyncClient) -> None:
+    problem = check(await client.post("/v1/people"), 422, "malformed")
+    assert problem["errors"] == [{"in": "body", "at": "#", "detail": "is required: add it"}]
+    for empty in (b"", b"null", b"[]"):
+        headers = KEY | {"content-type": "application/json"}
+        response = await client.post("/v1/reflections", content=empty, headers=headers)
+        assert check(response, 422, "malformed")["errors"][0]["at"] == "#"
 
 
 async def test_parameters_are_checked_like_bodies(client: httpx2.AsyncClient) -> None:

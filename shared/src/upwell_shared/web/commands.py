@@ -9,7 +9,8 @@ from uuid import UUID, uuid5
 
 import orjson
 from fastapi import Depends, Header
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,9 +25,23 @@ _ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
 class Body(BaseModel):
-    """The base of every request body: what is not declared is refused, and so are NaN and infinity."""
+    """The base of every request body: what is not declared is refused, and JSON means what it says.
+
+    A body is validated from its bytes and strictly, so that `true` is no number and `"1"` neither, just as the
+    published schema has it. Of a key that comes twice the last counts.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        model = handler(source)
+        from_python = core_schema.no_info_wrap_validator_function(cls._from_bytes, model)
+        return core_schema.json_or_python_schema(json_schema=model, python_schema=from_python)
+
+    @classmethod
+    def _from_bytes(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        return cls.model_validate_json(value, strict=True) if isinstance(value, bytes) else validate(value)
 
 
 class Command(Request):
@@ -41,14 +56,15 @@ class Command(Request):
     fingerprint: bytes
     content: bytes = b""
     parsed: Any = None
+    validates_bytes: bool = False
 
     async def body(self) -> bytes:
         """The body as it was read and checked."""
         return self.content
 
     async def json(self) -> Any:
-        """The body as it was parsed."""
-        return self.parsed
+        """The body for FastAPI to validate: as bytes for a `Body`, else as it was parsed."""
+        return self.content if self.validates_bytes else self.parsed
 
 
 def command_id(who: Principal, key: str) -> UUID:

@@ -107,8 +107,11 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
         operation["security"] = [{"bearer": []}]
     operation["x-upwell-policy"] = route.requirement.policy.name
     if route.taken.media_type != "application/json":
-        schema = {"schema": {"type": "string", "maxLength": route.taken.limit}}
-        operation["requestBody"] = {"required": True, "content": {route.taken.media_type: schema}}
+        operation["requestBody"] = {
+            "required": True,
+            "description": f"At most {route.taken.limit} bytes in UTF-8.",
+            "content": {route.taken.media_type: {"schema": {"type": "string"}}},
+        }
 
 
 def _statuses(route: Route) -> set[int]:

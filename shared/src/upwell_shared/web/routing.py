@@ -28,7 +28,7 @@ from upwell_shared.errors import (
 )
 from upwell_shared.events import Envelope
 from upwell_shared.observability import begin_trace
-from upwell_shared.web.commands import Command, InFlight, command_id, fingerprint, if_match, read_key
+from upwell_shared.web.commands import Body, Command, InFlight, command_id, fingerprint, if_match, read_key
 from upwell_shared.web.policies import Authenticator, Principal, RequestFacts, Requirement, public
 
 BODY_BYTES = 64 * 1024
@@ -90,6 +90,7 @@ class Route(APIRoute):
     taken: _Takes
     is_command: bool
     has_if_match: bool
+    takes_body_model: bool
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         calls = [dependant.call for dependant in _flattened(self.dependant)]
@@ -107,6 +108,8 @@ class Route(APIRoute):
         changes = not (self.methods or set()) <= _READING
         self.is_command = changes and not any(hasattr(call, "without_key") for call in calls)
         self.has_if_match = if_match in calls
+        annotation = None if self.body_field is None else self.body_field.field_info.annotation
+        self.takes_body_model = isinstance(annotation, type) and issubclass(annotation, Body)
         # What only declares has done its work; FastAPI would call it with every request.
         self.dependant.dependencies[:] = [
             d for d in self.dependant.dependencies if not _is_declaration(d.call)
@@ -152,6 +155,8 @@ class Route(APIRoute):
         if media_type != "application/json":
             if b"\x00" in content:
                 raise Malformed(Violation("body", "#", "must not hold the character NUL"))
+            if not content:
+                raise Malformed(Violation("body", "#", "is required: add it"))
             return
         if content:
             try:
@@ -161,6 +166,7 @@ class Route(APIRoute):
             # Only an escape can bring NUL into valid JSON; the text is searched first, being cheap and mostly clean.
             if b"\\u0000" in content:
                 _refuse_nul(command.parsed, "#")
+        command.validates_bytes = self.takes_body_model
         if self.body_field is None and command.parsed not in (None, {}):
             raise Malformed(Violation("body", "#", "is not taken here: send none"))
 
