@@ -18,8 +18,10 @@ import structlog
 from upwell_shared.clock import Clock
 from upwell_shared.database import Connection
 from upwell_shared.decider import DomainError
-from upwell_shared.errors import UpwellError
-from upwell_shared.events import Envelope, EventCodec
+from upwell_shared.errors import ConcurrentUpdate, Unavailable, UpwellError
+from upwell_shared.events import Envelope, EventCodec, UnknownEvent
+from upwell_shared.handling import Outcome
+from upwell_shared.observability import bind_correlation
 from upwell_shared.retrying import is_transient
 
 log = structlog.get_logger()
@@ -41,6 +43,9 @@ _OPEN = """
 SELECT command_id, stream_id, type, command, correlation_id, causation_id, traceparent
 FROM todos WHERE parked_because IS NULL ORDER BY number LIMIT $1
 """
+
+# The append that records a command's id deletes its to-do; one promised again after that is done already.
+_DONE = "DELETE FROM todos t USING commands c WHERE t.command_id = $1 AND c.command_id = t.command_id"
 
 _PARK = "UPDATE todos SET parked_because = $2 WHERE command_id = $1"
 
@@ -83,8 +88,11 @@ def due_now(command: Any, clock: Clock) -> Any:
     return command
 
 
-Carry = Callable[[UUID, object, Envelope], Awaitable[object]]
+Carry = Callable[[UUID, object, Envelope], Awaitable[Outcome]]
 """Carries out one command on one stream: `Handler.send`, or a service's own function around it."""
+
+_NOT_THE_COMMANDS_FAULT = (ConcurrentUpdate, Unavailable, UnknownEvent)
+"""Another try, or another release, may well succeed."""
 
 
 class TodoWorker:
@@ -97,7 +105,11 @@ class TodoWorker:
         self._clock = clock
 
     async def step(self, _: object = None) -> bool:
-        """One page of to-dos; True when it found any. Transient trouble is raised and leaves the rest open."""
+        """One page of to-dos; True when it found any.
+
+        What a rule refuses, and what this release cannot read, is parked. Any other trouble is raised once the page is
+        through, and leaves the to-do and those behind it on its stream open.
+        """
         rows = [Todo(*row) for row in await self._pool.fetch(_OPEN, _PAGE)]
         # sorted() is stable: within a stream the promised order stays.
         by_stream = groupby(sorted(rows, key=lambda row: row.stream_id), key=lambda row: row.stream_id)
@@ -111,26 +123,34 @@ class TodoWorker:
 
     async def _take(self, todos: Sequence[Todo]) -> None:
         for todo in todos:
-            try:
-                command = self._commands.decode(
-                    todo.type, self._commands.versions.get(todo.type, 1), todo.command
-                )
-                await self._carry(
-                    todo.stream_id,
-                    due_now(command, self._clock),
-                    Envelope(
-                        command_id=todo.command_id,
-                        correlation_id=todo.correlation_id,
-                        causation_id=todo.causation_id,
-                        traceparent=todo.traceparent,
-                    ),
-                )
-            except DomainError as refusal:
-                await self._park(todo, refusal.slug)
-            except UpwellError as error:
-                if is_transient(error):
-                    raise
-                await self._park(todo, type(error).__name__)
+            with bind_correlation(todo.correlation_id):
+                await self._carry_out(todo)
+
+    async def _carry_out(self, todo: Todo) -> None:
+        try:
+            command = self._commands.decode(
+                todo.type, self._commands.versions.get(todo.type, 1), todo.command
+            )
+        except UnknownEvent:
+            await self._park(todo, UnknownEvent.__name__)
+            return
+        envelope = Envelope(
+            command_id=todo.command_id,
+            correlation_id=todo.correlation_id,
+            causation_id=todo.causation_id,
+            traceparent=todo.traceparent,
+        )
+        try:
+            outcome = await self._carry(todo.stream_id, due_now(command, self._clock), envelope)
+        except DomainError as refusal:
+            await self._park(todo, refusal.slug)
+        except UpwellError as error:
+            if isinstance(error, _NOT_THE_COMMANDS_FAULT) or is_transient(error):
+                raise
+            await self._park(todo, type(error).__name__)
+        else:
+            if outcome.repeated:
+                await self._pool.execute(_DONE, todo.command_id)
 
     async def _park(self, todo: Todo, reason: str) -> None:
         log.error("todo_parked", command=todo.type, command_id=todo.command_id, reason=reason)
