@@ -27,6 +27,8 @@ INSERT INTO ledger (event_id, channel, key, partition, sequence, type, headers, 
 VALUES ($1, $2, $3, $4, $5, 'Happened', $6, $7, now())
 """
 
+_LEASE_OVER = "UPDATE leases SET expires_at = '-infinity'"
+
 
 class Sent(NamedTuple):
     """A record as a reader sees it."""
@@ -72,6 +74,7 @@ class World:
             yield relay, term
         finally:
             await relay.close()
+            await self.pool.execute(_LEASE_OVER)
 
     async def log_id(self) -> UUID | None:
         async with ClusterClient(self.bootstrap) as client:
@@ -89,7 +92,7 @@ def world(pool: asyncpg.Pool, bootstrap: str, *, idempotent: bool) -> World:
 
 async def next_term(pool: asyncpg.Pool) -> Term:
     """A term with a higher epoch than every earlier one, whoever still believes to be in office."""
-    await pool.execute("UPDATE leases SET expires_at = '-infinity'")
+    await pool.execute(_LEASE_OVER)
     term = await Lease(pool, "relay", ttl=300).acquire()
     assert term is not None
     return term

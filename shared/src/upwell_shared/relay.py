@@ -22,6 +22,7 @@ import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
+from aiokafka.client import ConnectionGroup
 from aiokafka.structs import TopicPartition
 
 from upwell_shared.clock import Clock, WallClock
@@ -71,6 +72,13 @@ class RecordRefused(UpwellError):
 
 class AcknowledgementLost(UpwellError):
     """The broker took records without saying where: they are sent again."""
+
+
+class ConnectionReplaced(kafka.KafkaError):  # type: ignore[misc]
+    """A broker was reached over a new connection: what it holds has to be looked at before anything is sent."""
+
+    # For the producer this ends the batch; for us it is a reason to connect anew.
+    retriable = False
 
 
 class _Lost(Exception):
@@ -288,6 +296,7 @@ class Relay:
                 await client.start()
                 await producer.start()
                 await self._know_channels(producer)
+                await _hold_to_connections(producer)
         except BaseException:
             self._bury(link)
             raise
@@ -370,6 +379,29 @@ def _pack(producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]) -
             batch.append(timestamp=None, **record)
     batch.close()
     yield batch
+
+
+async def _hold_to_connections(producer: Any) -> None:
+    """Connect to all brokers, and fail whatever would be sent over another connection than these.
+
+    A producer reconnects by itself and goes on sending, to whatever it finds: a log that was emptied meanwhile, or
+    channels that are gone, which Tansu takes records for nevertheless. Who connects anew has to look first.
+    """
+    client = producer.client
+    held: dict[tuple[int, Any], Any] = {}
+    send = client.send
+
+    async def send_over_held(node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
+        await client.ready(node_id, group=group)
+        if client._conns.get((node_id, group)) is not held.get((node_id, group)):  # noqa: SLF001
+            raise ConnectionReplaced
+        return await send(node_id, request, group=group)
+
+    for broker in client.cluster.brokers():
+        if await client.ready(broker.nodeId):
+            key = (broker.nodeId, ConnectionGroup.DEFAULT)
+            held[key] = client._conns[key]  # noqa: SLF001
+    client.send = send_over_held
 
 
 async def _close(link: _Link) -> None:
