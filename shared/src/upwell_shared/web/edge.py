@@ -116,27 +116,24 @@ class _Limit:
 
 
 def _read_head(scope: Scope) -> bool:
-    """Puts correlation and trace into the scope; whether path, query and headers are free of NUL."""
-    clean = (
-        "\x00" not in scope["path"]
-        and b"\x00" not in scope["query_string"]
-        and b"%00" not in scope["query_string"]
-    )
-    correlation_id = trace = None
-    for name, value in scope["headers"]:
-        if b"\x00" in value:
-            clean = False
-        elif name == b"traceparent":
-            trace = parse_traceparent(value.decode("latin-1"))
-        elif name == b"upwell-correlation-id":
-            correlation_id = _uuid(value)
+    """Puts headers, correlation and trace into the scope; whether path, query and headers are free of NUL."""
+    # Of a repeated header the first counts, as everywhere else.
+    headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+    told, traced = headers.get(b"upwell-correlation-id"), headers.get(b"traceparent")
+    trace = None if traced is None else parse_traceparent(traced.decode("latin-1"))
+    correlation_id = None if told is None else _uuid(told)
     if correlation_id is None:
         correlation_id = str(uuid7() if trace is None else UUID(trace.trace_id))
-    # Of a repeated header the first counts, as everywhere else.
-    scope["upwell.headers"] = dict(reversed(scope["headers"]))
+    scope["upwell.headers"] = headers
     scope["upwell.correlation_id"] = correlation_id
     scope["upwell.trace"] = trace
-    return clean
+    query: bytes = scope["query_string"]
+    in_query = b"%00" in query or b"\x00" in query
+    return (
+        not in_query
+        and "\x00" not in scope["path"]
+        and b"\x00" not in b"".join([value for _, value in scope["headers"]])
+    )
 
 
 def _uuid(value: bytes) -> str | None:
