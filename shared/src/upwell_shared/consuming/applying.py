@@ -12,7 +12,7 @@ import structlog
 from upwell_shared import metrics
 from upwell_shared.consuming import dead_letters
 from upwell_shared.consuming.dead_letters import Limits, Place
-from upwell_shared.consuming.handlers import HandlerFailed, Handlers
+from upwell_shared.consuming.handlers import Effects, HandlerFailed
 from upwell_shared.consuming.sequencing import Failure, Page, Read, Reason, Record, Stream
 from upwell_shared.contracts import Consumed, Contract, Unreadable, decode
 from upwell_shared.contracts.headers import LOG_ID
@@ -111,7 +111,7 @@ class Applier:
         name: str,
         pool: asyncpg.Pool,
         contracts: Sequence[Contract],
-        handlers: Handlers,
+        handlers: Effects,
         limits: Limits = Limits(),  # noqa: B008  (immutable)
     ) -> None:
         """`contracts`: those whose events the handlers take; events of no contract are counted as unknown."""

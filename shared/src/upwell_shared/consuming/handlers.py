@@ -32,6 +32,24 @@ class HandlerFailed(UpwellError):
     """A projection or a reaction raised on an event, and trying again would not help."""
 
 
+class Effects(Protocol):
+    """What a page of events does: `Handlers`, or the one projection that is being rebuilt."""
+
+    async def take(self, connection: Connection, events: Sequence[Consumed]) -> None:
+        """All effects, inside the caller's transaction. Raises HandlerFailed where one event is to blame."""
+        ...
+
+
+async def fold(connection: Connection, projection: ForeignProjection, events: Sequence[Consumed]) -> None:
+    """Projects a page. Raises HandlerFailed with the projection's error as its cause, and what is transient as it is."""
+    try:
+        await projection.project(connection, events)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        raise HandlerFailed from error
+
+
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """All handlers of one consumer. `commands` encodes what its reactions send."""
@@ -52,12 +70,7 @@ class Handlers:
         for projection in self.projections:
             # From here on plain table names are the projection's.
             await enter(connection, projection)
-            try:
-                await projection.project(connection, events)
-            except Exception as error:
-                if is_transient(error):
-                    raise
-                raise HandlerFailed from error
+            await fold(connection, projection, events)
 
     def _todos(self, events: Sequence[Consumed]) -> list[Todo]:
         try:
