@@ -13,7 +13,7 @@ import asyncpg
 from upwell_shared.database import Connection, one
 from upwell_shared.errors import UpwellError
 from upwell_shared.events import EventCodec, Position, Recorded
-from upwell_shared.migrating import grant
+from upwell_shared.migrating import alone, grant
 from upwell_shared.tail import events_after
 
 _PAGE = 500
@@ -58,7 +58,7 @@ RETURNING set_config('search_path', quote_ident(schema) || ', public', true)
 
 _ENTER = """
 SELECT set_config('search_path', quote_ident(schema) || ', public', true)
-FROM projections WHERE name = $1 AND version = $2 AND live
+FROM projections WHERE name = $1 AND version = $2 AND live FOR SHARE
 """
 
 _REACHED = """
@@ -78,25 +78,46 @@ RETURNING generation, schema, live
 
 _CREATE = "SELECT format('CREATE SCHEMA %I', $1::text), set_config('search_path', quote_ident($1) || ', public', true)"
 _ABSENT = "SELECT NOT EXISTS (SELECT FROM projections WHERE name = $1 AND live)"
-_DROP_OTHERS = "SELECT format('DROP SCHEMA %I CASCADE', schema) FROM projections WHERE name = $1 AND NOT live"
-_FORGET_OTHERS = "DELETE FROM projections WHERE name = $1 AND NOT live"
 
-_VIEWS = """
-SELECT format('DROP VIEW IF EXISTS public.%I; CREATE VIEW public.%I AS TABLE %I.%I', relname, relname, nspname, relname)
+# Rows before schemas: a rebuild at work takes them in this order too.
+_FORGET_OTHERS = """
+DELETE FROM projections WHERE name = $1 AND generation <> $2 AND NOT live
+RETURNING format('DROP SCHEMA %I CASCADE', schema)
+"""
+
+_HIDE = """
+SELECT format('DROP VIEW IF EXISTS public.%I', relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relkind = 'r'
+WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY relname
+"""
+_SHOW = """
+SELECT format('CREATE VIEW public.%I AS TABLE %I.%I', relname, nspname, relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY relname
 """
 
 _LOCK_LIVE = "SELECT tx, position FROM projections WHERE name = $1 AND live FOR UPDATE"
 _CURSOR = "SELECT tx, position FROM projections WHERE name = $1 AND generation = $2"
-_RETIRE = "UPDATE projections SET live = false WHERE name = $1 AND live"
+_RETIRE = "UPDATE projections SET live = false WHERE name = $1 AND live RETURNING schema"
 _ENLIVEN = "UPDATE projections SET live = true WHERE name = $1 AND generation = $2 RETURNING schema"
 
 
 async def enter(connection: Connection, projection: Projection[Any]) -> None:
-    """Puts the live generation's tables first for the rest of the caller's transaction. Raises ProjectionSuperseded."""
-    if await connection.fetchval(_ENTER, projection.name, projection.version) is None:
-        raise ProjectionSuperseded(_superseded(projection))
+    """Puts the live generation's tables first for the rest of the caller's transaction. Raises ProjectionSuperseded.
+
+    Until that transaction ends the live generation stays the live one; waits while it is held, see `hold_live`.
+    """
+    # Asked again, since a switch may have come between this statement's snapshot and the row's lock.
+    for _ in range(2):
+        if await connection.fetchval(_ENTER, projection.name, projection.version) is not None:
+            return
+    raise ProjectionSuperseded(_superseded(projection))
+
+
+async def hold_live(connection: Connection, name: str) -> Position:
+    """Until the caller's transaction ends nobody writes to the live generation; returns how far it has read."""
+    row = await one(connection, _LOCK_LIVE, name)
+    return Position(row["tx"], row["position"])
 
 
 async def reached(pool: asyncpg.Pool, projection: str, stream_id: Any, version: int) -> bool:
@@ -153,8 +174,9 @@ class Projector:
             while await self._fold_next(connection, generation):
                 pass
         async with owner.acquire() as connection, connection.transaction():
+            await alone(connection)
             # The live projector waits here; what it had read beyond us is read before the switch.
-            goal = Position(*await one(connection, _LOCK_LIVE, name))
+            goal = await hold_live(connection, name)
             while await self._cursor(connection, generation) < goal:
                 await self._fold_next(connection, generation)
             await switch(connection, name, generation)
@@ -179,40 +201,56 @@ async def create_generation(
 ) -> int:
     """Creates a further set of the projection's tables, live at once when it is the first; returns its number.
 
-    Generations that are not live (retired, or left by a rebuild that died) are dropped first.
+    Generations that are not live (retired, or left by a rebuild that died) are dropped.
     """
     async with owner.acquire() as connection, connection.transaction():
-        for statement in await connection.fetch(_DROP_OTHERS, projection.name):
-            await connection.execute(statement[0])
-        await connection.execute(_FORGET_OTHERS, projection.name)
-        generation, schema, live = await one(connection, _RESERVE, projection.name, projection.version)
-        create, _ = await one(connection, _CREATE, schema)
-        await connection.execute(create)
-        await connection.execute(projection.tables)
-        if live:
-            await _show(connection, schema)
-        await grant(connection, app_role=app_role, reader_role=reader_role)
-    return int(generation)
+        await alone(connection)
+        return await _create(connection, projection, app_role=app_role, reader_role=reader_role)
 
 
 async def ensure(
     owner: asyncpg.Pool, projections: Sequence[Projection[Any]], *, app_role: str, reader_role: str
 ) -> None:
-    """Creates the tables of every projection that has none yet; part of `migrate`."""
+    """Creates the tables of every projection that has none yet; part of `migrate`, and like it safe to call at once."""
     for projection in projections:
-        if await owner.fetchval(_ABSENT, projection.name):
-            await create_generation(owner, projection, app_role=app_role, reader_role=reader_role)
+        async with owner.acquire() as connection, connection.transaction():
+            await alone(connection)
+            if await connection.fetchval(_ABSENT, projection.name):
+                await _create(connection, projection, app_role=app_role, reader_role=reader_role)
 
 
 async def switch(connection: Connection, name: str, generation: int) -> None:
-    """Makes a generation the live one, inside the caller's transaction, which must hold the live row's lock."""
-    await connection.execute(_RETIRE, name)
-    await _show(connection, await connection.fetchval(_ENLIVEN, name, generation))
+    """Makes a generation the live one, inside the caller's transaction, which must be `alone` and hold the live row's
+    lock. Raises RebuildAbandoned when the generation is gone.
+    """
+    retired = await connection.fetchval(_RETIRE, name)
+    enlivened = await connection.fetchval(_ENLIVEN, name, generation)
+    if enlivened is None:
+        raise RebuildAbandoned
+    await _run_each(connection, _HIDE, retired)
+    await _run_each(connection, _SHOW, enlivened)
 
 
-async def _show(connection: Connection, schema: str) -> None:
-    for statement in await connection.fetch(_VIEWS, schema):
-        await connection.execute(statement[0])
+async def _create(
+    connection: Connection, projection: Projection[Any], *, app_role: str, reader_role: str
+) -> int:
+    # The new number is taken while the old ones are there: one that came again would let an abandoned rebuild go on
+    # in the tables of the one that took its place.
+    generation, schema, live = await one(connection, _RESERVE, projection.name, projection.version)
+    await _run_each(connection, _FORGET_OTHERS, projection.name, generation)
+    create, _ = await one(connection, _CREATE, schema)
+    await connection.execute(create)
+    await connection.execute(projection.tables)
+    if live:
+        await _run_each(connection, _SHOW, schema)
+    await grant(connection, app_role=app_role, reader_role=reader_role)
+    return int(generation)
+
+
+async def _run_each(connection: Connection, statement: str, *arguments: object) -> None:
+    """Runs the statements that a statement gives."""
+    for row in await connection.fetch(statement, *arguments):
+        await connection.execute(row[0])
 
 
 def _superseded(projection: Projection[Any]) -> str:
