@@ -1,14 +1,12 @@
 """What a consumer makes of a partition: effects once, in order, and nothing dropped that somebody may need."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from tests.shared.conftest import Dsns
 from tests.shared.consuming_world import (
     CHANNEL,
     LOG,
@@ -23,6 +21,7 @@ from tests.shared.consuming_world import (
     stream,
     wipe,
 )
+from tests.shared.crashes import Fuse, everywhere
 from upwell_shared.consuming import DeadLettersFull, Limits, Overtaken, Reason, Retrier
 from upwell_shared.contracts import Consumed, Publication
 from upwell_shared.database import Connection
@@ -347,70 +346,48 @@ async def test_more_letters_than_a_page_holds_are_released_page_by_page(world: W
     assert await world.trails() == {A: list(range(1, 702))}
 
 
-class Fragile(asyncpg.Connection):
-    """Dies at one of its statements, before it is sent or after it took effect."""
-
-    left = 0
-    after = False
-
-    async def _maybe(self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        kind = type(self)
-        kind.left -= 1
-        if kind.left:
-            return await call(*args, **kwargs)
-        if kind.after:
-            await call(*args, **kwargs)
-        self.terminate()
-        raise asyncpg.ConnectionDoesNotExistError("killed")
-
-    async def execute(self, *args: Any, **kwargs: Any) -> Any:
-        return await self._maybe(super().execute, *args, **kwargs)
-
-    async def fetch(self, *args: Any, **kwargs: Any) -> Any:
-        return await self._maybe(super().fetch, *args, **kwargs)
-
-    async def fetchval(self, *args: Any, **kwargs: Any) -> Any:
-        return await self._maybe(super().fetchval, *args, **kwargs)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_a_crash_at_any_statement_leaves_all_or_nothing(
-    world: World, dsns: Dsns, *, after: bool
-) -> None:
+async def test_a_crash_at_any_statement_leaves_all_or_nothing(world: World) -> None:
     # The page has everything in it: a gap that closes, a failing handler, junk, to-dos.
-    async def no_reset(_: object) -> None: ...
+    page: list[Publication | Raw] = [
+        *history(A, 3),
+        *history(A, 1, 2),
+        *history(B, 1, 2, 3),
+        Raw(0, None, b"junk", []),
+    ]
+    log = records(page)
+    world.trail.failing = {publish(B, 2).event_id}
+    await world.read(log, cuts=[1])
+    whole = (await world.tables(), await world.letters())
 
-    sick = {publish(B, 2).event_id}
-    first = records(history(A, 3))
-    page = [*first, *records([*history(A, 1, 2), *history(B, 1, 2, 3), Raw(0, None, b"junk", [])])]
-    log = [raw._replace(offset=n) for n, raw in enumerate(page)]
-    whole = None
-    for nth in range(1000):
-        await world.pool.execute("TRUNCATE consumer_offsets, progress, todos, dead_letters")
-        await world.pool.execute(
-            "TRUNCATE projection_trail_1.trails, projection_how_bookings_stand_1.bookings"
-        )
-        world.trail.failing = sick
-        if whole is None:
-            await world.read(log, cuts=[1])
-            whole = (await world.tables(), await world.letters())
-            continue
+    async def scenario(fuse: Fuse) -> None:
+        await wipe(world.pool)
         await world.read(log[:1])
-        async with asyncpg.create_pool(
-            dsns.app, min_size=1, max_size=1, reset=no_reset, connection_class=Fragile
-        ) as fragile:
-            doomed = World(fragile)
-            doomed.trail.failing = sick
-            Fragile.left, Fragile.after = nth, after
-            try:
-                await doomed.applier.apply(doomed.batch(log[1:], 1))
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
-                died = True
-            else:
-                died = False
+        doomed = World(fuse.pool(world.pool), trail=world.trail)
+        with fuse.dying():
+            await doomed.applier.apply(doomed.batch(log[1:], 1))
         assert await world.next_offset() in {1, len(log)}
         await world.read(log)
         assert (await world.tables(), await world.letters()) == whole
-        if not died:
-            break
-    assert nth > 10
+
+    assert await everywhere(scenario) > 40
+
+
+async def test_a_crash_at_any_statement_of_a_retry_leaves_all_or_nothing(world: World) -> None:
+    log = records(history(A, 1, 2, 3, 4))
+    sick = {publish(A, 2).event_id}
+
+    async def scenario(fuse: Fuse) -> None:
+        await wipe(world.pool)
+        world.trail.failing = sick
+        await world.read(log)
+        world.trail.failing = set()
+        await make_due(world)
+        doomed = World(fuse.pool(world.pool), trail=world.trail)
+        with fuse.dying():
+            await Retrier(doomed.applier).step()
+        assert await world.trails() in ({A: [1]}, {A: [1, 2, 3, 4]})
+        await retry_all(world)
+        assert await world.trails() == {A: [1, 2, 3, 4]}
+        assert await world.letters() == []
+
+    assert await everywhere(scenario) > 20

@@ -7,16 +7,15 @@ which takes nothing over from the old one.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
@@ -24,6 +23,7 @@ from upwell_shared.clock import Clock
 from upwell_shared.consuming.applying import Applied, Applier, Batch, Overtaken
 from upwell_shared.consuming.dead_letters import DeadLettersFull, Limits
 from upwell_shared.consuming.handlers import Handlers
+from upwell_shared.consuming.membership import Assignments, Reading, leave
 from upwell_shared.consuming.offsets import Offsets, Part
 from upwell_shared.contracts import Contract
 from upwell_shared.log_identity import ClusterClient, LogIdentity, read_log_id
@@ -36,7 +36,6 @@ _NO_LOG_SECONDS = 0.2
 _COMMIT_SECONDS = 1.0
 _FETCH_SECONDS = 0.2
 _JOIN_SECONDS = 30.0
-_LEAVE_SECONDS = 5.0
 _OFFSETS_SECONDS = 10.0
 _FULL_SECONDS = 5.0
 
@@ -60,40 +59,6 @@ class ConsumerSettings:
     heartbeat_interval_ms: int = 3_000
     fetch_max_wait_ms: int = 500
     instance: str | None = None
-
-
-class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Makes every newly assigned partition wait for its seek. Nothing here waits: the group would wait with it."""
-
-    def __init__(self, group: Any, reading: "_Reading") -> None:
-        self._group = group
-        self._reading = reading
-
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
-        self._reading.forget()
-
-    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._reading.forget()
-        for part in assigned:
-            self._group.pause(part)
-            # Any position will do, so that the client does not look for one by itself.
-            self._group.seek(part, 0)
-
-
-class _Reading:
-    """Where reading stands in the partitions that have been placed since the last assignment."""
-
-    def __init__(self) -> None:
-        self.next: dict[TopicPartition, int] = {}
-        self.behind: dict[TopicPartition, datetime] = {}
-        self.stopped: dict[TopicPartition, float] = {}
-        self.assignment = 0
-
-    def forget(self) -> None:
-        self.next.clear()
-        self.behind.clear()
-        self.stopped.clear()
-        self.assignment += 1
 
 
 class Consumer:
@@ -126,7 +91,7 @@ class Consumer:
         self._client: ClusterClient | None = None
         self._group: Any = None
         self._logs: dict[str, LogIdentity] = {}
-        self._reading = _Reading()
+        self._reading = Reading()
         self._fetching: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._looked_at = float("-inf")
@@ -165,7 +130,7 @@ class Consumer:
         if self._committing is not None:
             self._committing.cancel()
         if group is not None:
-            await _end(group)
+            await leave(group)
         if client is not None:
             with suppress(Exception):
                 await client.close()
@@ -225,12 +190,12 @@ class Consumer:
             max_partition_fetch_bytes=_PARTITION_BYTES,
             fetch_max_bytes=_FETCH_BYTES,
         )
-        group.subscribe(channels, listener=_Assignments(group, self._reading))
+        group.subscribe(channels, listener=Assignments(group, self._reading))
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
                 await group.start()
         except BaseException:
-            await _end(group)
+            await leave(group)
             raise
         self._group = group
         _log.info("joined", consumer=self._name, channels=list(channels))
@@ -382,17 +347,3 @@ class Consumer:
             _log.debug("commit_failed", consumer=self._name, error=type(error).__name__)
         finally:
             self._committing = None
-
-
-async def _end(group: Any) -> None:
-    """Leaves the group if the broker answers, and in any case lets go of the connections."""
-    # In a task of its own: with a fetch in trouble, stop() ends in a CancelledError that nobody asked for.
-    stopping = asyncio.create_task(group.stop())
-    await asyncio.wait([stopping], timeout=_LEAVE_SECONDS)
-    if not stopping.done():
-        stopping.cancel()
-        await asyncio.wait([stopping], timeout=_LEAVE_SECONDS)
-    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
-        _log.debug("not_left")
-        with suppress(Exception):
-            await group._client.close()  # noqa: SLF001  (stop() gave up before it came to this)
