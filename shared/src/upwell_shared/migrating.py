@@ -77,7 +77,7 @@ class Source:
     def scripts(self) -> list[tuple[str, str]]:
         """(file name, SQL), in order."""
         found = (entry for entry in self.folder.iterdir() if entry.name.endswith(".sql"))
-        return sorted((entry.name, entry.read_text()) for entry in found)
+        return sorted((entry.name, entry.read_text("utf-8")) for entry in found)
 
 
 CHASSIS = Source("chassis", files("upwell_shared").joinpath("migrations"))
@@ -127,8 +127,19 @@ async def migrate(dsn: str, sources: Sequence[Source], *, app_role: str, reader_
         await connection.close()
 
 
+async def alone(connection: Connection) -> None:
+    """Waits until nobody else migrates, makes or switches tables, and keeps them waiting until the transaction ends.
+
+    To be called before any other lock is taken.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+
+
 async def grant(connection: Connection, *, app_role: str, reader_role: str) -> None:
-    """Gives both roles their rights on every table there is; repeated whenever a table was added."""
+    """Gives both roles their rights on every table there is; repeated whenever a table was added.
+
+    The caller is `alone`: of two grants on one table at the same time Postgres fails one.
+    """
     statement = _GRANTS
     # DO takes no parameters; the server itself quotes what stands in for them.
     for mark, value in (
