@@ -80,10 +80,10 @@ class World:
         async with ClusterClient(self.bootstrap) as client:
             return (await read_identity(client, self.contract.owner)).log_id
 
-    async def read(self, rows: int, channel: str | None = None) -> list[Sent]:
+    async def read(self, rows: int, channel: str | None = None, within: float = PATIENCE) -> list[Sent]:
         """The present log's records, partition by partition in order, once `rows` different ones are there."""
         log_id = str(await self.log_id()).encode()
-        return await read_channel(self.bootstrap, channel or self.public, log_id, rows)
+        return await read_channel(self.bootstrap, channel or self.public, log_id, rows, within)
 
 
 def world(pool: asyncpg.Pool, bootstrap: str, *, idempotent: bool) -> World:
@@ -135,7 +135,7 @@ async def drain(relay: Relay, term: Term) -> int:
     return steps
 
 
-async def read_channel(bootstrap: str, channel: str, log_id: bytes, rows: int) -> list[Sent]:
+async def read_channel(bootstrap: str, channel: str, log_id: bytes, rows: int, within: float) -> list[Sent]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20
     )
@@ -145,7 +145,7 @@ async def read_channel(bootstrap: str, channel: str, log_id: bytes, rows: int) -
         places = [TopicPartition(channel, n) for n in range(12)]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within):
             while len(set(found)) < rows:
                 for records in (await consumer.getmany(timeout_ms=50)).values():
                     for record in records:

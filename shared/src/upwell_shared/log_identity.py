@@ -163,36 +163,45 @@ class ClusterClient:
         """Makes those that do not exist, and waits until all have the right number of partitions, each with a leader.
 
         One with the wrong number is made anew if it is empty: a broker with auto-creation makes such channels when a
-        consumer asks for them first. Raises WrongPartitionCount if it holds records.
+        consumer asks for them first. Raises WrongPartitionCount if it holds records. One that is not empty when it was
+        just made is made once more: Tansu takes records for channels that do not exist, and they turn up, with the
+        partitions' state in disorder, in a channel that is made later.
         """
         wanted = {spec.name: spec for spec in channels}
+        made: set[str] = set()
         deadline = time.monotonic() + _CREATION_SECONDS
         while True:
             seen = await self.look()
             try:
-                wrong = await self.wrong_counts(seen, wanted.values())
-                if all(name in seen.partitions and name not in wrong for name in wanted):
-                    await self.end_offsets({spec.name: spec.partitions for spec in wanted.values()})
-                    return
-                await self._make(seen, wanted, wrong)
+                again = await self.wrong_counts(seen, wanted.values())
+                missing = [spec for spec in wanted.values() if spec.name not in seen.partitions]
+                if not missing and not again:
+                    ends = await self.end_offsets({spec.name: spec.partitions for spec in wanted.values()})
+                    again = sorted({place.topic for place, end in ends.items() if end > 0} & made)
+                    if not again:
+                        return
+                made = await self._make([*missing, *(wanted[name] for name in again)], instead_of=again)
             except _NOT_YET as error:
                 _log.debug("channels_not_ready", error=repr(error))
             if time.monotonic() > deadline:
                 raise kafka.KafkaTimeoutError(f"{', '.join(wanted)} are still not there")
             await asyncio.sleep(_CREATION_POLL_SECONDS)
 
-    async def _make(self, seen: Cluster, wanted: Mapping[str, ChannelSpec], wrong: Sequence[str]) -> None:
+    async def _make(self, channels: Iterable[ChannelSpec], *, instead_of: Sequence[str]) -> set[str]:
+        """The names of those that did not exist until now."""
         limit = int(_CREATION_SECONDS * 1000)
-        if wrong:
-            await self._controller(DeleteTopicsRequest(wrong, limit))
-        missing = [spec for name, spec in wanted.items() if name not in seen.partitions or name in wrong]
+        if instead_of:
+            await self._controller(DeleteTopicsRequest(instead_of, limit))
         topics: list[Any] = [
-            (spec.name, spec.partitions, _BROKERS_DEFAULT, [], list(spec.config.items())) for spec in missing
+            (spec.name, spec.partitions, _BROKERS_DEFAULT, [], list(spec.config.items())) for spec in channels
         ]
         answer = await self._controller(CreateTopicsRequest(topics, limit, validate_only=False))
+        made = set()
         for name, error_code, *_ in answer.topic_errors:
             if kafka.for_code(error_code) is not kafka.TopicAlreadyExistsError:
                 _raise_for(error_code, name)
+                made.add(name)
+        return made
 
     async def wrong_counts(self, seen: Cluster, channels: Collection[ChannelSpec]) -> list[str]:
         """The empty ones among `channels` with a wrong number of partitions; raises WrongPartitionCount for others."""
