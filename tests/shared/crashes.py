@@ -1,9 +1,10 @@
-"""Dying at every point where a program waits for its database, one after the other.
+"""Dying, or being overtaken, at every point where a program waits for its database, one after the other.
 
 A scenario is given a `Fuse`. It builds what is to die on `fuse.pool(pool)`, lets it run inside `fuse.dying()`, then
 does the same again on the pool itself and looks at what is there. `everywhere` runs the scenario with the fuse set
 to the first call, the second, and so on, until one run needs no more calls; first dying before each call, then after
-it: done, and its answer never seen.
+it: done, and its answer never seen. With an `Interruption` in the place of the fuse something else happens there, and
+the program goes on.
 """
 
 import inspect
@@ -33,11 +34,12 @@ class Fuse:
         self.at = at
         self.when = when
         self.calls = 0
-        self.blown = False
+        self.reached = False
+        self.dead = False
         self.where = ""
 
     def __str__(self) -> str:
-        return f"crashed {self.when} call {self.at}: {self.where}"
+        return f"{type(self).__name__} {self.when} call {self.at}: {self.where}"
 
     def pool(self, pool: asyncpg.Pool) -> asyncpg.Pool:
         """The same pool, on which each call to the database is counted."""
@@ -48,9 +50,9 @@ class Fuse:
         name = name or action.__name__
 
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-            self._burn("before", name, args)
+            await self._pass("before", name, args)
             result = await action(*args, **kwargs)
-            self._burn("after", name, args)
+            await self._pass("after", name, args)
             return result
 
         return guarded
@@ -61,30 +63,46 @@ class Fuse:
         try:
             yield
         except Crash:
-            assert self.blown
+            assert self.dead
 
-    def _burn(self, when: str, name: str, args: tuple[Any, ...]) -> None:
-        if self.blown:
+    async def _pass(self, when: str, name: str, args: tuple[Any, ...]) -> None:
+        if self.dead:
             raise Crash
         self.calls += when == "before"
-        if self.calls == self.at and when == self.when:
-            self.blown = True
+        if self.calls == self.at and when == self.when and not self.reached:
+            self.reached = True
             self.where = " ".join([name, *map(str, args[:1])])
-            raise Crash
+            await self._happen()
+
+    async def _happen(self) -> None:
+        self.dead = True
+        raise Crash
 
 
-async def everywhere(scenario: Callable[[Fuse], Awaitable[None]]) -> int:
+class Interruption(Fuse):
+    """Nobody dies: `action`, which the scenario sets, happens at that point."""
+
+    action: Callable[[], Awaitable[object]]
+
+    async def _happen(self) -> None:
+        await self.action()
+
+
+F = TypeVar("F", bound=Fuse)
+
+
+async def everywhere(scenario: Callable[[F], Awaitable[None]], kind: type[F] = Fuse) -> int:  # type: ignore[assignment]
     """Runs the scenario with a crash before and after each of its calls; how many crashes that were."""
     crashes = 0
     for when in ("before", "after"):
         for at in count(1):
-            fuse = Fuse(at, when)
+            fuse = kind(at, when)
             try:
                 await scenario(fuse)
             except Exception as error:
                 error.add_note(str(fuse))
                 raise
-            if not fuse.blown:
+            if not fuse.reached:
                 break
             crashes += 1
             assert at < _ENOUGH, "it never comes to its end"
@@ -116,7 +134,7 @@ class _Pool(_Guarded):
             try:
                 yield _Connection(connection, self._fuse)
             finally:
-                if self._fuse.blown:
+                if self._fuse.dead:
                     connection.terminate()
 
 

@@ -115,7 +115,11 @@ async def enter(connection: Connection, projection: Projection[Any]) -> None:
 
 
 async def hold_live(connection: Connection, name: str) -> Position:
-    """Until the caller's transaction ends nobody writes to the live generation; returns how far it has read."""
+    """Until the caller's transaction ends nobody writes to the live generation or switches; returns how far it has read.
+
+    To be called first in the transaction.
+    """
+    await alone(connection)
     row = await one(connection, _LOCK_LIVE, name)
     return Position(row["tx"], row["position"])
 
@@ -174,7 +178,6 @@ class Projector:
             while await self._fold_next(connection, generation):
                 pass
         async with owner.acquire() as connection, connection.transaction():
-            await alone(connection)
             # The live projector waits here; what it had read beyond us is read before the switch.
             goal = await hold_live(connection, name)
             while await self._cursor(connection, generation) < goal:
@@ -220,8 +223,8 @@ async def ensure(
 
 
 async def switch(connection: Connection, name: str, generation: int) -> None:
-    """Makes a generation the live one, inside the caller's transaction, which must be `alone` and hold the live row's
-    lock. Raises RebuildAbandoned when the generation is gone.
+    """Makes a generation the live one, inside the caller's transaction, which must hold the live one (`hold_live`).
+    Raises RebuildAbandoned when the generation is gone.
     """
     retired = await connection.fetchval(_RETIRE, name)
     enlivened = await connection.fetchval(_ENLIVEN, name, generation)
