@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from upwell_shared.errors import UpwellError
+
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection, owned or borrowed from a pool."""
 
@@ -12,6 +14,10 @@ _TIMEOUTS = {
     "transaction_timeout": "10s",
     "lock_timeout": "5s",
 }
+
+
+class UnsupportedPostgres(UpwellError):
+    """PostgreSQL 17 or newer is required."""
 
 
 async def one(connection: Connection, statement: str, *arguments: object) -> asyncpg.Record:
@@ -27,11 +33,18 @@ async def _keep_session(_: asyncpg.Connection) -> None:
 
 
 async def create_pool(dsn: str, *, application_name: str, size: int = 8) -> asyncpg.Pool:
-    """A pool of at most `size` connections; 8 keep 2 cores busy. Callers never change session state."""
-    return await asyncpg.create_pool(
-        dsn,
-        min_size=min(2, size),
-        max_size=size,
-        reset=_keep_session,
-        server_settings=_TIMEOUTS | {"application_name": application_name},
-    )
+    """A pool of at most `size` connections; 8 keep 2 cores busy. Callers never change session state.
+
+    Raises UnsupportedPostgres.
+    """
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=min(2, size),
+            max_size=size,
+            reset=_keep_session,
+            server_settings=_TIMEOUTS | {"application_name": application_name},
+        )
+    except asyncpg.UndefinedObjectError as error:
+        # An older server does not know transaction_timeout and refuses the connection itself.
+        raise UnsupportedPostgres from error

@@ -33,12 +33,16 @@ DECLARE
     schema text;
     relation record;
 BEGIN
-    FOR schema IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+    FOR schema IN
+        SELECT nspname FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND pg_has_role(nspowner, 'USAGE')
+    LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I', schema, $APP$, $READER$);
     END LOOP;
     FOR relation IN
         SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+          AND pg_has_role(c.relowner, 'USAGE')
     LOOP
         EXECUTE format('GRANT SELECT ON %I.%I TO %I', relation.nspname, relation.relname, $APP$);
         IF relation.relname = ANY ($IMMUTABLE$) THEN
@@ -136,7 +140,7 @@ async def alone(connection: Connection) -> None:
 
 
 async def grant(connection: Connection, *, app_role: str, reader_role: str) -> None:
-    """Gives both roles their rights on every table there is; repeated whenever a table was added.
+    """Gives both roles their rights on every table the caller owns; repeated whenever a table was added.
 
     The caller is `alone`: of two grants on one table at the same time Postgres fails one.
     """

@@ -1,6 +1,6 @@
 """What a service refuses to start on, because facts would be lost, hidden or read out of order."""
 
-from upwell_shared.database import Connection
+from upwell_shared.database import Connection, UnsupportedPostgres
 from upwell_shared.errors import UpwellError
 
 _OLDEST_SERVER = 170_000
@@ -11,10 +11,6 @@ _FROM_ELSEWHERE = """
 SELECT greatest((SELECT max(tx) FROM events), (SELECT max(tx) FROM ledger))
        >= pg_snapshot_xmax(pg_current_snapshot())
 """
-
-
-class UnsupportedPostgres(UpwellError):
-    """PostgreSQL 17 or newer is required."""
 
 
 class NotPrimary(UpwellError):
