@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from tests.shared.conftest import Dsns
@@ -165,6 +166,18 @@ async def test_an_empty_channel_that_auto_creation_made_is_made_anew(here: World
         async with here.relaying() as (relay, term):
             await drain(relay, term)
         assert (await client.look()).partitions[here.public] == 12
+    assert in_order(await here.read(len(rows)), rows)
+
+
+async def test_garbage_in_the_meta_channel_is_answered_with_a_new_log(here: World) -> None:
+    rows = await write(here.pool, here.public, keys=5, each=5)
+    async with here.relaying(check_every=0) as (relay, term):
+        await drain(relay, term)
+        producer = AIOKafkaProducer(bootstrap_servers=here.bootstrap, acks="all")
+        await producer.start()
+        await producer.send_and_wait(here.contract.meta_channel, b"garbage", partition=0)
+        await producer.stop()
+        await drain(relay, term)
     assert in_order(await here.read(len(rows)), rows)
 
 

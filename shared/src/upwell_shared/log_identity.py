@@ -264,6 +264,6 @@ async def read_log_id(client: ClusterClient, seen: Cluster, owner: str) -> UUID 
     if value is None:
         return None
     try:
-        return UUID(orjson.loads(value)["log_id"])
+        return UUID(str(orjson.loads(value)["log_id"]))
     except (ValueError, TypeError, KeyError) as error:
         raise UnreadableLogIdentity(f"the last record of {channel} does not name a log") from error

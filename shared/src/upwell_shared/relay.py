@@ -33,6 +33,7 @@ from upwell_shared.events import START, Position
 from upwell_shared.lease import Fenced, Term
 from upwell_shared.log_identity import (
     ClusterClient,
+    UnreadableLogIdentity,
     encode_log_id,
     meta_channel,
     read_log_id,
@@ -246,8 +247,11 @@ class Relay:
         missing.update(await client.wrong_counts(seen, self._channels))
         if missing:
             return f"channel {min(missing)} is gone"
-        if await read_log_id(client, seen, self._owner) != cursor.log_id:
-            return "another log"
+        try:
+            if await read_log_id(client, seen, self._owner) != cursor.log_id:
+                return "another log"
+        except UnreadableLogIdentity:
+            return "the meta channel names no log"
         ends = await client.end_offsets({spec.name: spec.partitions for spec in self._channels})
         for place, offset in cursor.acknowledged.items():
             if ends.get(place, offset + 1) <= offset:
