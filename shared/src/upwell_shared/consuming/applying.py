@@ -29,30 +29,23 @@ UPDATE consumer_offsets SET next_offset = $6
 WHERE consumer = $1 AND log_id = $2 AND channel = $3 AND partition = $4 AND next_offset = $5
 """
 
+# One look-up by the whole key a stream: whatever the planner believes of the table, it cannot do better, or worse.
 _PROGRESS = """
-SELECT stream_id, sequence, event_id, letters FROM progress
-WHERE consumer = $1 AND channel = $2 AND stream_id = ANY ($3)
+SELECT p.stream_id, p.sequence, p.event_id, p.letters
+FROM unnest($3::uuid[]) AS wanted (stream_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM progress AS p WHERE p.consumer = $1 AND p.channel = $2 AND p.stream_id = wanted.stream_id LIMIT 1
+) AS p
 """
 
 # Whoever else may be at work on the same stream (a member that lost its partition, one that reads another log, the
-# retrier), only one of them finds it as it was read.
+# retrier), only one of them finds it as it was read; the others write fewer rows than they wanted.
 _ADVANCE = """
-WITH wanted AS (
-    SELECT * FROM unnest($3::uuid[], $4::int[], $5::uuid[], $6::int[], $7::int[], $8::int[])
-        AS w (stream_id, sequence, event_id, letters, sequence_before, letters_before)
-), moved AS (
-    UPDATE progress AS p SET sequence = w.sequence, event_id = w.event_id, letters = w.letters
-    FROM wanted AS w
-    WHERE p.consumer = $1 AND p.channel = $2 AND p.stream_id = w.stream_id
-      AND p.sequence = w.sequence_before AND p.letters = w.letters_before
-    RETURNING 1
-), begun AS (
-    INSERT INTO progress (consumer, channel, stream_id, sequence, event_id, letters)
-    SELECT $1, $2, w.stream_id, w.sequence, w.event_id, w.letters FROM wanted AS w WHERE w.sequence_before IS NULL
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun)
+INSERT INTO progress AS p (consumer, channel, stream_id, sequence, event_id, letters)
+SELECT $1, $2, * FROM unnest($3::uuid[], $4::int[], $5::uuid[], $6::int[])
+ON CONFLICT (consumer, channel, stream_id) DO UPDATE
+SET sequence = excluded.sequence, event_id = excluded.event_id, letters = excluded.letters
+WHERE (p.stream_id, p.sequence, p.letters) IN (SELECT * FROM unnest($3::uuid[], $7::int[], $8::int[]))
 """
 
 
@@ -239,15 +232,16 @@ class Applier:
         return streams
 
     async def _advance(self, connection: Connection, channel: str, streams: Mapping[UUID, Stream]) -> None:
+        # In the order of their ids, so that two who meet on several streams do not wait for each other.
         rows = [
             (s.stream_id, s.sequence, s.event_id, s.letters, *(s.before or (None, None)))
-            for s in streams.values()
+            for s in sorted(streams.values(), key=lambda stream: stream.stream_id)
             if s.changed
         ]
-        if rows and await connection.fetchval(_ADVANCE, self.name, channel, *zip(*rows, strict=True)) != len(
-            rows
-        ):
-            raise Overtaken
+        if rows:
+            written = await connection.execute(_ADVANCE, self.name, channel, *zip(*rows, strict=True))
+            if written != f"INSERT 0 {len(rows)}":
+                raise Overtaken
 
     def _report(self, channel: str, page: Page, other_logs: Counter[UUID]) -> Applied:
         parked = Counter([*(letter.reason for letter in page.parked), *(f.reason for _, f in page.spoiled)])

@@ -39,10 +39,9 @@ _JOIN_SECONDS = 30.0
 _OFFSETS_SECONDS = 10.0
 _FULL_SECONDS = 5.0
 
-# A transaction stays short; several side by side let one decode while another waits for the database.
+# Keeps transactions short.
 _PAGE_RECORDS = 500
 _FETCH_RECORDS = 2_000
-_SIDE_BY_SIDE = 3
 _PARTITION_BYTES = 1024 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
 
@@ -260,17 +259,18 @@ class Consumer:
                 self._reading.next.pop(part, None)
 
     async def _apply(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
-        """All partitions, a few side by side. Where it fails, a partition is placed anew; raises the first error."""
-        turns = asyncio.Semaphore(_SIDE_BY_SIDE)
+        """One partition after the other. Where it fails, a partition is placed anew; raises the first error.
 
-        async def apply(part: TopicPartition, records: list[Any]) -> None:
-            async with turns:
+        Not side by side: with two cores for us and the database that is slower, see docs/decisions/0005.
+        """
+        errors: list[Exception] = []
+        for part, records in fetched.items():
+            try:
                 await self._apply_part(part, records)
-
-        outcomes = await asyncio.gather(*(apply(*each) for each in fetched.items()), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+            except Exception as error:  # noqa: BLE001  (raised below, when the others have had their turn)
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def _apply_part(self, part: TopicPartition, records: list[Any]) -> None:
         reading, assignment = self._reading, self._reading.assignment
