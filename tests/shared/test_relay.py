@@ -124,6 +124,7 @@ async def test_a_replaced_relay_cannot_begin_another_log(here: World) -> None:
         assert here.internal not in (await client.look()).partitions
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("answered", [False, True], ids=["unanswered", "answered"])
 async def test_a_crash_at_any_wait_loses_nothing_and_keeps_the_order(
     here: World, dsns: Dsns, *, answered: bool

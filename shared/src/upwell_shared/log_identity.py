@@ -79,8 +79,8 @@ class Cluster:
 class ClusterClient:
     """Questions to a cluster that change nothing in it, and the making of channels.
 
-    Ordinary clients ask for topics by name, and a broker with auto-creation answers by making them, with as many
-    partitions as it likes; this one asks for all there are. No method retries; each raises KafkaError, or OSError
+    Asked for a topic by an ordinary client, a broker with auto-creation makes it, with as many partitions as it likes;
+    this client forbids that. No method retries; each raises KafkaError, or OSError
     when nobody answers, within a few times `request_timeout` s. After an error: `close()`, and make another one.
     """
 
@@ -89,6 +89,7 @@ class ClusterClient:
         self._client = AIOKafkaClient(
             bootstrap_servers=bootstrap, client_id=client_id, request_timeout_ms=int(request_timeout * 1000)
         )
+        self._seen: Any = None
 
     async def start(self) -> None:
         """Connect."""
@@ -111,15 +112,25 @@ class ClusterClient:
     ) -> None:
         await self.close()
 
-    async def look(self) -> Cluster:
-        """The cluster as it is now."""
-        answer = await self._client.send(self._client.get_random_node(), MetadataRequest(None))
-        self._client.cluster.update_metadata(answer)
-        described = answer.to_object()
+    async def look(self, channels: Iterable[str] | None = None) -> Cluster:
+        """The cluster as it is now, with those of `channels` that exist, or all there are."""
+        names = None if channels is None else sorted(channels)
+        request = MetadataRequest(names, allow_auto_topic_creation=False)
+        self._seen = await self._client.send(self._client.get_random_node(), request)
+        self._client.cluster.update_metadata(self._seen)
+        described = self._seen.to_object()
         return Cluster(
             described["cluster_id"] or "",
-            {topic["topic"]: len(topic["partitions"]) for topic in described["topics"]},
+            {
+                topic["topic"]: len(topic["partitions"])
+                for topic in described["topics"]
+                if topic["partitions"]
+            },
         )
+
+    def tell(self, other: Any) -> None:
+        """Let another client of aiokafka know what the last `look()` saw, so that it need not ask by itself."""
+        other.cluster.update_metadata(self._seen)
 
     async def end_offsets(self, channels: Mapping[str, int]) -> dict[TopicPartition, int]:
         """The offset after the last record of every partition of `channels` (name → number of partitions).
@@ -171,7 +182,7 @@ class ClusterClient:
         made: set[str] = set()
         deadline = time.monotonic() + _CREATION_SECONDS
         while True:
-            seen = await self.look()
+            seen = await self.look(wanted)
             try:
                 again = await self.wrong_counts(seen, wanted.values())
                 missing = [spec for spec in wanted.values() if spec.name not in seen.partitions]
@@ -251,7 +262,7 @@ async def read_identity(client: ClusterClient, owner: str) -> LogIdentity:
 
 async def read_identities(client: ClusterClient, owners: Sequence[str]) -> dict[str, LogIdentity]:
     """The identity of each owner's log. Raises UnreadableLogIdentity and what `client` raises."""
-    seen = await client.look()
+    seen = await client.look(map(meta_channel, owners))
     return {owner: LogIdentity(seen.cluster_id, await read_log_id(client, seen, owner)) for owner in owners}
 
 

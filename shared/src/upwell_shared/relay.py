@@ -240,7 +240,7 @@ class Relay:
 
     async def _why_not(self, client: ClusterClient, cursor: _Cursor) -> str | None:
         """Why the log at the broker is not the one the cursor counts in; None if it is."""
-        seen = await client.look()
+        seen = await client.look(spec.name for spec in self._channels)
         if cursor.cluster_id != seen.cluster_id:
             return "another cluster" if cursor.cluster_id is not None else "first start"
         missing = {spec.name for spec in self._channels} - set(seen.partitions)
@@ -267,12 +267,12 @@ class Relay:
         link.checked_at = float("-inf")
         log_id = uuid4()
         async with asyncio.timeout(self._limit):
-            seen = await link.client.look()
+            seen = await link.client.look([])
         if not await self._pool.fetchval(_BEGIN_LOG, CURSOR, cursor.epoch, log_id, seen.cluster_id):
             self._fenced(cursor.epoch)
         async with asyncio.timeout(2 * self._limit):
             await link.client.create(self._channels)
-            await self._know_channels(link.producer)
+            link.client.tell(link.producer.client)
             named = encode_log_id(log_id, datetime.now(UTC).isoformat())
             await link.producer.send_and_wait(meta_channel(self._owner), named, key=b"log_id", partition=0)
         cursor.at, cursor.log_id, cursor.cluster_id, cursor.acknowledged = START, log_id, seen.cluster_id, {}
@@ -299,18 +299,14 @@ class Relay:
             async with asyncio.timeout(self._limit):
                 await client.start()
                 await producer.start()
-                await self._know_channels(producer)
+                await client.look(spec.name for spec in self._channels)
+                client.tell(producer.client)
                 await _hold_to_connections(producer)
         except BaseException:
             self._bury(link)
             raise
         RELAY_PRODUCERS.inc()
         return link
-
-    @staticmethod
-    async def _know_channels(producer: Any) -> None:
-        # Asked for all channels it knows them, and need not ask for one by name, which could create it.
-        await producer.client.force_metadata_update()
 
     def _drop(self) -> None:
         if self._link is not None:
