@@ -128,7 +128,7 @@ class Worker:
             async with asyncio.timeout(lease.ttl):
                 await lease.release(term)
         except Exception as error:  # noqa: BLE001  (it expires by itself)
-            _log.warning("lease_not_released", worker=self.name, lease=lease.name, error=repr(error))
+            _log.warning("lease_not_released", worker=self.name, lease=lease.name, error=type(error))
 
     async def _turn(self, term: Term | None) -> None:
         """One step and the rest after it."""
@@ -170,7 +170,7 @@ class Worker:
         finally:
             self._limit = None
         if self._stopping.is_set():
-            _log.warning("step_abandoned_at_stop", worker=self.name, error=repr(failure))
+            _log.warning("step_abandoned_at_stop", worker=self.name, error=type(failure))
             return None
         if isinstance(failure, Fenced) and term is not None:
             term.end()
@@ -194,9 +194,9 @@ class Worker:
             return
         self._kinds.add(type(error))
         if isinstance(error, (Fenced, asyncio.CancelledError)) or is_transient(error):
-            _log.warning("worker_waits", worker=self.name, error=repr(error))
+            _log.warning("worker_waits", worker=self.name, error=type(error))
         else:
-            _log.error("worker_fails", worker=self.name, error=repr(error), exc_info=error)
+            _log.error("worker_fails", worker=self.name, error=type(error), exc_info=error)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless `stop()` is or gets called."""

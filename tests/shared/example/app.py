@@ -125,9 +125,9 @@ class Example:
         return [
             *(
                 Worker(
-                    f"projector {projection.name}",
+                    f"projector-{projection.name}",
                     Projector(self.pool, EVENTS, projection).step,
-                    lease=Lease(self.pool, f"projector {projection.name}"),
+                    lease=Lease(self.pool, f"projector-{projection.name}"),
                     wake=self.wakes.new(),
                 )
                 for projection in OWN

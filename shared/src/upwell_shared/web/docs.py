@@ -81,13 +81,37 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
         )
         parts.append("</table>")
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"<h3>Body</h3><p><code>{escape(kind)}</code>: {_type(content.get('schema', {}))}</p>")
+        schema = content.get("schema", {})
+        parts.append(f"<h3>Body</h3><p><code>{escape(kind)}</code>: {_type(schema)}</p>{_fields(schema)}")
     parts.append("<h3>Answers</h3><table>")
     parts.extend(
         f"<tr><td>{escape(status)}</td><td>{escape(response['description'])}</td><td>{_contents(response)}</td></tr>"
         for status, response in operation["responses"].items()
     )
     return "".join((*parts, "</table>"))
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    """The fields of an object that stands in its place instead of being referred to."""
+    required = schema.get("required", ())
+    rows = [
+        f"<tr><td><code>{escape(name)}</code></td><td>{'required' if name in required else 'optional'}</td>"
+        f"<td>{_type(field)}</td><td>{escape(field.get('description', '') or _limits(field))}</td></tr>"
+        for name, field in schema.get("properties", {}).items()
+    ]
+    return f"<table>{''.join(rows)}</table>" if rows else ""
+
+
+def _limits(field: Mapping[str, Any]) -> str:
+    told = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "minLength": "from",
+        "maxLength": "up to",
+        "pattern": "like",
+    }
+    unit = {"minLength": " characters", "maxLength": " characters"}
+    return ", ".join(f"{word} {field[key]}{unit.get(key, '')}" for key, word in told.items() if key in field)
 
 
 def _contents(response: Mapping[str, Any]) -> str:
