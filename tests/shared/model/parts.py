@@ -7,14 +7,15 @@ in the database. What it had already handed to the broker's client may or may no
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
 
+from tests.shared.consuming_world import Raw
 from tests.shared.crashes import Crash, Fuse
 from tests.shared.example.app import COMMANDS, FOREIGN
 from tests.shared.example.contract import contract
@@ -124,9 +125,13 @@ class Reader:
         self._fetch = fuse.guard(log.fetch, "fetch")
         self._log_id: UUID | None = None
         self._next: dict[Place, int] = {}
+        self._held: dict[Place, list[Raw]] = {}
 
-    async def read(self, *, looks: bool) -> bool:
-        """Applies one page of each partition; True when there was any."""
+    async def read(self, *, looks: bool, stops: bool) -> bool:
+        """Applies one page of each partition, or `stops` before that and leaves it to the next call; True when there was any."""
+        if self._held:
+            await self._apply()
+            return True
         log_id = self._log_id
         if looks or log_id is None:
             log_id = (await self._log.identity()).log_id
@@ -136,10 +141,18 @@ class Reader:
             return False
         if len(self._next) < len(self._log.places):
             await self._place(log_id)
-        fetched = await self._fetch(self._next)
-        for place, records in fetched.items():
+        self._held = await self._fetch(self._next)
+        fetched = bool(self._held)
+        if not stops:
+            await self._apply()
+        return fetched
+
+    async def _apply(self) -> None:
+        held, self._held = self._held, {}
+        for place, records in held.items():
+            assert self._log_id is not None
             batch = Batch(
-                log_id=log_id,
+                log_id=self._log_id,
                 channel=place[0],
                 partition=place[1],
                 first_offset=self._next.pop(place),
@@ -151,7 +164,6 @@ class Reader:
                 if applied.other_logs:
                     self._log_id, self._next = None, {}
                     break
-        return bool(fetched)
 
     async def _place(self, log_id: UUID) -> None:
         parts = [Part(log_id, *place) for place in self._log.places if place not in self._next]
@@ -174,16 +186,29 @@ class SlowPool:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator["_SlowConnection"]:
+        async with self._pool.acquire() as connection:
+            yield _SlowConnection(connection, self)
+
+
+class _SlowConnection:
+    def __init__(self, connection: Any, pool: SlowPool) -> None:
+        self._connection = connection
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
     async def fetchval(self, query: str, *args: Any) -> Any:
         if query != APPEND:
-            return await self._pool.fetchval(query, *args)
-        async with self._pool.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            answer = await connection.fetchval(query, *args)
-            self.executed.set()
-            if await self.lost:
-                await transaction.rollback()
-                raise Crash
-            await transaction.commit()
-            return answer
+            return await self._connection.fetchval(query, *args)
+        transaction = self._connection.transaction()
+        await transaction.start()
+        answer = await self._connection.fetchval(query, *args)
+        self._pool.executed.set()
+        if await self._pool.lost:
+            await transaction.rollback()
+            raise Crash
+        await transaction.commit()
+        return answer

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -100,23 +99,27 @@ class Facts:
                 raise AssertionError(f"who did this? {event}")
 
 
+async def facts_of(pool: asyncpg.Pool) -> Facts:
+    """Everything that happened. Raises AssertionError if a rule of the example is broken by it, or heads disagree."""
+    rows = await pool.fetch("SELECT * FROM events ORDER BY tx, position")
+    facts = Facts([recorded(row, EVENTS) for row in rows])
+    streams = {row["stream_id"]: row["version"] for row in await pool.fetch("SELECT * FROM streams")}
+    assert streams == dict(facts.versions), "heads of streams and events disagree"
+    return facts
+
+
 async def reckon(world: World) -> None:
     """Raises AssertionError where the system is not what the model says."""
     pool = world.pool
-    rows = await pool.fetch("SELECT * FROM events ORDER BY tx, position")
-    facts = Facts([recorded(row, EVENTS) for row in rows])
-    ledger = await pool.fetch("SELECT * FROM ledger ORDER BY tx, position")
-
-    streams = {row["stream_id"]: row["version"] for row in await pool.fetch("SELECT * FROM streams")}
-    assert streams == dict(facts.versions), "heads of streams and events disagree"
+    facts = await facts_of(pool)
     known = {row["command_id"] for row in await pool.fetch("SELECT command_id FROM commands")}
     _clients(world, facts, known)
+    ledger = await check_ledger(pool, facts, world.owner)
     _reactions_and_timers(facts, ledger, known, {asked.command_id for asked in world.asked})
-    _seats(facts)
-    _ledger(world, facts, ledger)
+    check_seats(facts)
     await _log(world, ledger)
-    await _read_models(world, facts, ledger)
-    await _consumer(pool, ledger)
+    await check_read_models(pool, facts, ledger, world.clock.now())
+    await check_consumer(pool, ledger, CONSUMER)
 
 
 def _clients(world: World, facts: Facts, known: set[UUID]) -> None:
@@ -201,7 +204,8 @@ def _reactions_and_timers(
             assert command_id in asked, f"nobody asked for {said}"
 
 
-def _seats(facts: Facts) -> None:
+def check_seats(facts: Facts) -> None:
+    """A confirmed booking took one seat; one that ended after that freed it once."""
     for stream_id, held in facts.bookings.items():
         sat = "confirmed" in held.history
         assert facts.taken[stream_id] == int(sat), f"{held} took {facts.taken[stream_id]} seats"
@@ -209,12 +213,13 @@ def _seats(facts: Facts) -> None:
         assert facts.freed[stream_id] == freed, f"{held} freed {facts.freed[stream_id]} seats"
 
 
-def _ledger(world: World, facts: Facts, ledger: Sequence[asyncpg.Record]) -> None:
-    """It is what `publishing` makes of the events, in their order, byte for byte."""
+async def check_ledger(pool: asyncpg.Pool, facts: Facts, owner: str) -> Sequence[asyncpg.Record]:
+    """The ledger, which is what `publishing` makes of the events, in their order, byte for byte."""
+    ledger = await pool.fetch("SELECT * FROM ledger ORDER BY tx, position")
     deciders: dict[UUID, Any] = {}
     sequences: Counter[tuple[UUID, str]] = Counter()
     expected: list[Publication] = []
-    published = contract(world.owner)
+    published = contract(owner)
     for event in facts.events:
         kind: Any = room if type(event.event).__module__ == room.__name__ else booking
         decider = kind.room if kind is room else kind.booking
@@ -235,6 +240,7 @@ def _ledger(world: World, facts: Facts, ledger: Sequence[asyncpg.Record]) -> Non
     assert [[row[c] for c in columns] for row in ledger] == [
         [getattr(publication, c) for c in columns] for publication in expected
     ], "the ledger is not what the events come to"
+    return ledger
 
 
 async def _log(world: World, ledger: Sequence[asyncpg.Record]) -> None:
@@ -261,28 +267,32 @@ async def _log(world: World, ledger: Sequence[asyncpg.Record]) -> None:
 _STANDING = {"BookingOpened": "requested", "BookingAgreed": "confirmed", "BookingEnded": "ended"}
 
 
-async def _read_models(world: World, facts: Facts, ledger: Sequence[asyncpg.Record]) -> None:
+async def check_read_models(
+    pool: asyncpg.Pool, facts: Facts, ledger: Sequence[asyncpg.Record], now: datetime
+) -> None:
+    """Own and foreign projections are what an independent fold comes to, each change counted once."""
     standing: dict[UUID, tuple[UUID, UUID, str, int]] = {}
     for row in ledger:
         if said := _STANDING.get(row["type"].split(".")[2]):
             changes = standing[row["key"]][3] if row["key"] in standing else 0
             standing[row["key"]] = (row["key"], UUID(json.loads(row["body"])["room_id"]), said, changes + 1)
-    assert await _table(world.pool, "SELECT * FROM bookings") == _sorted(standing.values())
+    assert await _table(pool, "SELECT * FROM bookings") == _sorted(standing.values())
     seats = ((stream_id, who) for stream_id, held in facts.rooms.items() for who in held.now)
-    assert await _table(world.pool, "SELECT * FROM seats") == _sorted(seats)
+    assert await _table(pool, "SELECT * FROM seats") == _sorted(seats)
     rooms = ((stream_id, held.seats) for stream_id, held in facts.rooms.items())
-    assert await _table(world.pool, "SELECT * FROM rooms") == _sorted(rooms)
+    assert await _table(pool, "SELECT * FROM rooms") == _sorted(rooms)
     pending = [(i, "expiry", b.expires_at) for i, b in facts.bookings.items() if b.now == "requested"]
-    assert await _table(world.pool, "SELECT stream_id, name, due_at FROM timers") == _sorted(pending)
-    assert all(due_at > world.clock.now() for *_, due_at in pending), "a booking is past its time and stands"
+    assert await _table(pool, "SELECT stream_id, name, due_at FROM timers") == _sorted(pending)
+    assert all(due_at > now for *_, due_at in pending), "a booking is past its time and stands"
 
 
-async def _consumer(pool: asyncpg.Pool, ledger: Sequence[asyncpg.Record]) -> None:
+async def check_consumer(pool: asyncpg.Pool, ledger: Sequence[asyncpg.Record], consumer: str) -> None:
+    """It has seen all of the ledger, has nothing left to do and nothing parked."""
     assert await _table(pool, "SELECT type, parked_because FROM todos") == []
     assert await _table(pool, "SELECT reason, type, sequence FROM dead_letters") == []
     last = {(row["channel"], row["key"]): (row["sequence"], row["event_id"]) for row in ledger}
     progress = "SELECT consumer, channel, stream_id, sequence, event_id, letters FROM progress"
-    assert await _table(pool, progress) == _sorted(chain((CONSUMER, *p, *e, 0) for p, e in last.items()))
+    assert await _table(pool, progress) == _sorted((consumer, *p, *e, 0) for p, e in last.items())
 
 
 async def _table(pool: asyncpg.Pool, query: str) -> list[tuple[Any, ...]]:

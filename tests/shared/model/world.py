@@ -138,8 +138,8 @@ class World:
                 await self._elect(replica)
             case Relay(replica, page, looks, death):
                 await self._relay(replica, page, looks=looks, death=death)
-            case Consume(replica, looks, death):
-                await self._consume(replica, looks=looks, death=death)
+            case Consume(replica, looks, stops, death):
+                await self._consume(replica, looks=looks, stops=stops, death=death)
             case Work(replica, death):
                 await self._end_slow(lost=False)
                 await self._workers[replica].run(TodoWorker.step, death)
@@ -171,7 +171,6 @@ class World:
         await self._handlers[replica].run(partial(self._attempt, asked), death)
 
     async def _together(self, *each: tuple[Asked, Death | None]) -> None:
-        await self._end_slow(lost=False)
         outcomes = await asyncio.gather(
             *(self._send(asked, replica, death) for replica, (asked, death) in enumerate(each)),
             return_exceptions=True,
@@ -240,9 +239,9 @@ class World:
             self.troubles[f"{type(error).__name__}: {error}"[:60]] += 1
         return True
 
-    async def _consume(self, replica: int, *, looks: bool, death: Death | None) -> bool:
+    async def _consume(self, replica: int, *, looks: bool, stops: bool, death: Death | None) -> bool:
         try:
-            return await self._readers[replica].run(lambda r: r.read(looks=looks), death)
+            return await self._readers[replica].run(lambda r: r.read(looks=looks, stops=stops), death)
         finally:
             await self._check_offsets()
 
@@ -284,7 +283,7 @@ class World:
         looks = True
         while await self._relay(0, 100, looks=looks, death=None):
             looks = False
-        while await self._consume(0, looks=True, death=None):
+        while await self._consume(0, looks=True, stops=False, death=None):
             pass
 
     async def _left(self) -> list[str]:

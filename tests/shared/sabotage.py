@@ -1,0 +1,260 @@
+"""Proof that the suites would notice: each safeguard of the core taken out, and the tests that fail without it.
+
+`python -m tests.shared.sabotage [word]` copies the chassis, takes one safeguard out of the copy, runs the tests named
+beside it against the copy, and prints a table. It ends with status 1 when one of them passes all the same.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import upwell_shared
+from upwell.servers.postgres import EmbeddedPostgres
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = Path(upwell_shared.__file__).parent
+_LIMIT = 120.0
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """`without` a safeguard, by replacing text in a module: every one of `tests` has to fail."""
+
+    without: str
+    module: str
+    replace: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+_APPEND = "migrations/0001_event_store.sql"
+_STORE = "tests/shared/test_event_store.py::test_"
+_HANDLING = "tests/shared/test_handling.py::test_"
+_PROJECTING = "tests/shared/test_projecting.py::test_"
+_STARTING = "tests/shared/test_starting.py::test_"
+_TODOS = "tests/shared/test_todos_timers.py::test_"
+_BARRIER = " AND tx < pg_snapshot_xmin(pg_current_snapshot())\nORDER BY tx, position"
+
+_ALL_RECORDED = """
+    recorded := ARRAY(SELECT c.command_id FROM unnest(a_command) c WHERE c.command <> ALL (conflicts));
+"""
+
+SABOTAGES = (
+    Sabotage(
+        "the readers' barrier",
+        "tail.py",
+        ((_BARRIER, "\nORDER BY tx, position"),),
+        (
+            f"{_STORE}a_reader_waits_for_an_older_open_append_and_then_reads_in_order",
+            f"{_STORE}sixteen_writers_and_a_reader_miss_nothing_and_keep_every_stream_in_order",
+            f"{_PROJECTING}a_projector_waits_for_an_older_open_append",
+        ),
+    ),
+    Sabotage(
+        "the order of commits in reading",
+        "tail.py",
+        ((_BARRIER, _BARRIER.replace("BY tx, position", "BY position DESC")),),
+        (
+            f"{_STORE}sixteen_writers_and_a_reader_miss_nothing_and_keep_every_stream_in_order",
+            f"{_PROJECTING}a_projector_reads_page_by_page_until_it_has_caught_up",
+        ),
+    ),
+    Sabotage(
+        "the position in the place a reader goes on from",
+        "tail.py",
+        (("(tx, position) > ($1, $2)", "tx > $1 AND $2::bigint IS NOT NULL"),),
+        (f"{_PROJECTING}a_page_may_end_in_the_middle_of_a_transaction",),
+    ),
+    Sabotage(
+        "the first-write guard",
+        _APPEND,
+        (("IF pg_current_xact_id_if_assigned() IS NOT NULL THEN", "IF false THEN"),),
+        (f"{_STORE}an_append_after_another_write_of_its_transaction_is_refused",),
+    ),
+    Sabotage(
+        "the version check",
+        _APPEND,
+        (("WHERE coalesce(held.version, 0) <> s.expected", "WHERE false"),),
+        (
+            f"{_HANDLING}who_is_overtaken_decides_again_on_what_is_there_now",
+            f"{_HANDLING}two_processes_together_give_away_no_seat_twice",
+        ),
+    ),
+    Sabotage(
+        "the lock on streams",
+        _APPEND,
+        (("= s.stream_id FOR UPDATE)", "= s.stream_id)"),),
+        (f"{_HANDLING}two_processes_together_give_away_no_seat_twice",),
+    ),
+    Sabotage(
+        "the command's id",
+        _APPEND,
+        (
+            ("WHERE c.command <> ALL (conflicts)\n        ON CONFLICT", "WHERE false\n        ON CONFLICT"),
+            ("INTO recorded FROM inserted;", f"INTO recorded FROM inserted;\n{_ALL_RECORDED}"),
+        ),
+        (
+            f"{_HANDLING}a_repeated_command_that_would_do_more_now_does_nothing",
+            f"{_HANDLING}an_append_whose_answer_was_lost_is_recognised_when_asked_again",
+            f"{_HANDLING}a_process_that_dies_anywhere_in_a_command_leaves_it_done_or_not_done",
+            f"{_STORE}a_known_command_id_writes_nothing_again",
+        ),
+    ),
+    Sabotage(
+        "the deletion of a to-do with its append",
+        _APPEND,
+        (("WHERE c.command <> ALL (conflicts));\n\n    RETURN", "WHERE false);\n\n    RETURN"),),
+        (f"{_TODOS}a_todo_is_carried_out_and_tells_where_it_comes_from",),
+    ),
+    Sabotage(
+        "the first answer for who would be refused now",
+        "handling.py",
+        (
+            (
+                "if (earlier := await self._repeated(envelope, fingerprint)) is not None:",
+                "if earlier := None:",
+            ),
+        ),
+        (f"{_HANDLING}a_repeated_command_that_would_be_refused_now_is_given_the_first_answer",),
+    ),
+    Sabotage(
+        "the comparison of fingerprints",
+        "handling.py",
+        (("if answer.fingerprint != fingerprint:", "if False:"),),
+        (f"{_HANDLING}the_same_id_for_another_request_is_a_mistake",),
+    ),
+    Sabotage(
+        "the settling of a to-do done before",
+        "todos.py",
+        (("if outcome.repeated:", "if False:"),),
+        (f"{_TODOS}a_todo_promised_again_after_it_was_done_is_done",),
+    ),
+    Sabotage(
+        "what is not the command's fault",
+        "todos.py",
+        (("(ConcurrentUpdate, Unavailable, UnknownEvent)", "()"),),
+        (f"{_TODOS}a_todo_that_fails_without_fault_of_its_own_stays_open_with_those_behind_it",),
+    ),
+    Sabotage(
+        "the order of what is due",
+        "timers.py",
+        (("WHERE due_at <= $1 ORDER BY due_at LIMIT", "WHERE due_at <= $1 LIMIT"),),
+        (f"{_TODOS}after_a_week_without_a_ticker_everything_due_happens_once_and_in_due_order",),
+    ),
+    Sabotage(
+        "the projector's compare-and-set",
+        "projecting.py",
+        (("AND tx = $5 AND position = $6", "AND $5::xid8 IS NOT NULL AND $6::bigint IS NOT NULL"),),
+        (
+            f"{_PROJECTING}a_projector_overtaken_anywhere_doubles_nothing",
+            f"{_PROJECTING}two_projectors_at_once_double_nothing",
+        ),
+    ),
+    Sabotage(
+        "the transaction around page and cursor",
+        "projecting.py",
+        (
+            (
+                "        async with connection.transaction():\n            moved",
+                "        if True:\n            moved",
+            ),
+            ('|| \', public\', true)\n"""\n\n_ENTER', '|| \', public\', false)\n"""\n\n_ENTER'),
+        ),
+        (f"{_PROJECTING}a_page_that_fails_leaves_no_trace",),
+    ),
+    Sabotage(
+        "the last pages before the switch",
+        "projecting.py",
+        (("while await self._cursor(connection, generation) < goal:", "while False:"),),
+        (f"{_PROJECTING}a_rebuild_overtaken_by_appends_and_the_live_projector_anywhere_misses_nothing",),
+    ),
+    Sabotage(
+        "one at a time at making and switching tables",
+        "migrating.py",
+        (('"SELECT pg_advisory_xact_lock($1)"', '"SELECT $1::bigint"'),),
+        (
+            f"{_PROJECTING}tables_are_made_once_by_several_at_once",
+            f"{_PROJECTING}a_rebuild_overtaken_by_another_anywhere_leaves_one_sound_generation",
+        ),
+    ),
+    Sabotage(
+        "reading back what is written",
+        "events.py",
+        (("self._adapters[name].validate_json(data) == event", "True"),),
+        ("tests/shared/test_events.py::test_a_number_json_has_no_word_for_is_not_written",),
+    ),
+    Sabotage(
+        "the check for a logical restore",
+        "event_store/starting.py",
+        (("if await connection.fetchval(_FROM_ELSEWHERE):", "if False:"),),
+        (f"{_STARTING}a_young_server_is_refused_with_a_dump_with_fsync_off_and_as_a_replica",),
+    ),
+)
+
+
+def unnoticed(sabotage: Sabotage, postgres_dsn: str) -> list[str]:
+    """The tests that pass without the safeguard."""
+    with tempfile.TemporaryDirectory(prefix="sabotage-") as folder:
+        copy = Path(folder) / SOURCE.name
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        module = copy / sabotage.module
+        text = module.read_text("utf-8")
+        for old, new in sabotage.replace:
+            if old not in text:
+                raise LookupError(f"{sabotage.module} no longer holds {old!r}")
+            text = text.replace(old, new, 1)
+        module.write_text(text, "utf-8")
+        return [test for test in sabotage.tests if _passes(test, folder, postgres_dsn)]
+
+
+def _passes(test: str, folder: str, postgres_dsn: str) -> bool:
+    environment = os.environ | {"PYTHONPATH": folder, "UPWELL_TEST_POSTGRES": postgres_dsn}
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=60", test],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT,
+        check=False,
+    )
+    # An error before the test, as from SQL that no longer parses, is a mistake here and proves nothing.
+    outcome = re.search(r"^(\d+ failed|\d+ passed)[^\n]* in [^\n]*$", run.stdout, re.MULTILINE)
+    if outcome is None:
+        raise LookupError(f"{test} did not run:\n{run.stdout}{run.stderr}")
+    return "failed" not in outcome[1]
+
+
+def main(word: str = "") -> int:
+    """Prints a line for each safeguard; how many sabotages went unnoticed."""
+    chosen = [sabotage for sabotage in SABOTAGES if word in sabotage.without]
+    failures = 0
+    with tempfile.TemporaryDirectory(prefix="sabotage-postgres-") as folder:
+        server = EmbeddedPostgres(Path(folder))
+        with asyncio.Runner() as runner:
+            dsn = runner.run(server.start())
+            try:
+                for sabotage in chosen:
+                    began = time.perf_counter()
+                    missed = unnoticed(sabotage, dsn)
+                    failures += bool(missed)
+                    noticed = f"{len(sabotage.tests) - len(missed)}/{len(sabotage.tests)} tests fail"
+                    print(
+                        f"{sabotage.without:<50} {noticed:<18} {time.perf_counter() - began:5.1f} s",
+                        flush=True,
+                    )
+                    for test in missed:
+                        print(f"    passes all the same: {test}", flush=True)
+            finally:
+                runner.run(server.stop())
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(*sys.argv[1:2]) else 0)
