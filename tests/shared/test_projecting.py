@@ -195,6 +195,15 @@ async def test_a_projector_reads_page_by_page_until_it_has_caught_up(
     assert await catch_up(pool) == 0
 
 
+async def test_a_page_may_end_in_the_middle_of_a_transaction(pool: asyncpg.Pool) -> None:
+    rooms = [uuid4() for _ in range(2 * PAGE + 1)]
+    async with pool.acquire() as connection:
+        streams = [to_stream(room_id, 0, RoomOpened(seats=1)) for room_id in rooms]
+        assert await call_append(connection, *streams) == ["written"]
+    assert await catch_up(pool) == 3
+    assert (await rows(pool))["rooms"] == sorted((room_id, 1) for room_id in rooms)
+
+
 async def test_a_projector_waits_for_an_older_open_append(pool: asyncpg.Pool) -> None:
     first, second = uuid4(), uuid4()
     async with pool.acquire() as connection:
@@ -428,14 +437,18 @@ async def test_a_rebuild_overtaken_by_appends_and_the_live_projector_anywhere_mi
     async def scenario(interruption: Interruption) -> None:
         await catch_up(pool)
         others: list[asyncio.Task[Any]] = []
+        shown: list[UUID] = []
 
         async def overtake() -> None:
-            await live_a_little(here, rooms=1, rounds=2, seed=1)
+            rooms = await live_a_little(here, rooms=1, rounds=2, seed=1)
             others.append(asyncio.create_task(catch_up(pool)))
             await done_or_waiting(others[0], pool)
+            shown.extend([room for room in rooms if await reached(pool, who_sits_where.name, room, 3)])
 
         interruption.action = overtake
         await rebuilding(pool, interruption.pool(owner_pool), SeatsAtOnce())
+        for room in shown:
+            assert await reached(pool, who_sits_where.name, room, 3), "what was shown is shown"
         await asyncio.gather(*others)
         assert await is_sound(pool)
 

@@ -83,7 +83,7 @@ async def test_a_todo_is_carried_out_and_tells_where_it_comes_from(
 ) -> None:
     wanted = todo(uuid4(), OpenRoom(seats=2))._replace(traceparent="00-1-2-01")
     await promise(pool, wanted)
-    await work_off(worker)
+    assert await worker.step()
     [recorded] = await all_events(pool)
     assert (recorded.stream_id, recorded.event) == (wanted.stream_id, RoomOpened(seats=2))
     assert recorded.envelope == Envelope(
@@ -92,7 +92,9 @@ async def test_a_todo_is_carried_out_and_tells_where_it_comes_from(
         causation_id=wanted.causation_id,
         traceparent="00-1-2-01",
     )
-    assert await pool.fetchval("SELECT count(*) FROM todos") == 0
+    assert await pool.fetchval("SELECT count(*) FROM todos") == 0, (
+        "gone with the append, not at a second look"
+    )
 
 
 async def test_a_todo_is_decided_at_the_time_it_is_carried_out(
