@@ -6,29 +6,30 @@ command is all or nothing by itself, so a conflict of one costs the others nothi
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from upwell_shared.contracts import Publication
+from upwell_shared.database import Connection
 from upwell_shared.events import Encoded, Envelope
 
 # A batch is bounded in commands, so that its locks are short, and in bytes, so that its memory is.
 _MOST_COMMANDS = 128
 _MOST_BYTES = 4_000_000
 
-APPEND: Final = """
-SELECT append($1, $2, $3, $4, $5, $6, $7, $8,
-              $9, $10, $11, $12, $13, $14, $15,
-              $16, $17, $18, $19, $20, $21, $22,
-              $23, $24, $25, $26, $27, $28, $29, $30, $31)
-"""
-"""Takes the arrays of `columns` and answers an outcome per command."""
+# So long the writer keeps its connection when nothing comes: to take one from the pool and to give it back costs as
+# much of this process's time as the rest of an append.
+_LINGER_SECONDS = 0.02
+
+APPEND: Final = "SELECT append($1, $2, $3, $4)"
+"""Takes what `columns` makes of a batch and answers an outcome per command."""
 
 
 class Appended(StrEnum):
@@ -88,7 +89,8 @@ class Appender:
         self._pool = pool
         self._on_written = on_written
         self._waiting: deque[tuple[Append, asyncio.Future[Appended]]] = deque()
-        self._flusher: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
 
     async def append(self, append: Append) -> Appended:
         """Raises what the database raised; after a lost connection the outcome is unknown, so try again with
@@ -96,21 +98,39 @@ class Appender:
         """
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, future))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush(), name="append")
+        self._arrived.set()
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._run(), name="append")
         return await future
 
     async def drain(self) -> None:
-        """Waits until everything taken has its outcome."""
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        """Waits until everything taken has its outcome, and the connection is given back."""
+        while self._writer is not None:
+            self._arrived.set()
+            await asyncio.wait([self._writer])
 
-    async def _flush(self) -> None:
+    async def _run(self) -> None:
         try:
-            while batch := self._next_batch():
-                await self._write(batch)
+            while self._waiting:
+                async with self._pool.acquire() as connection:
+                    while await self._more() and _is_open(connection):
+                        await self._write(connection, self._next_batch())
+        except BaseException as error:
+            _fail(self._waiting, error)
+            self._waiting.clear()
+            if not isinstance(error, Exception):
+                raise
         finally:
-            self._flusher = None
+            self._writer = None
+
+    async def _more(self) -> bool:
+        """Whether there is something to write, now or in a moment."""
+        if not self._waiting:
+            self._arrived.clear()
+            patience = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._arrived.set)
+            await self._arrived.wait()
+            patience.cancel()
+        return bool(self._waiting)
 
     def _next_batch(self) -> list[tuple[Append, asyncio.Future[Appended]]]:
         """A stream, and a command id, is in a batch once; what would come second waits for the next."""
@@ -131,16 +151,18 @@ class Appender:
         self._waiting.extendleft(reversed(left))
         return batch
 
-    async def _write(self, batch: list[tuple[Append, asyncio.Future[Appended]]]) -> None:
+    async def _write(
+        self, connection: Connection, batch: list[tuple[Append, asyncio.Future[Appended]]]
+    ) -> None:
         try:
-            outcomes = await self._pool.fetchval(APPEND, *columns([append for append, _ in batch]))
+            outcomes = await connection.fetchval(APPEND, *columns([append for append, _ in batch]))
         except asyncpg.PostgresError as error:
             # Where the server answered, nothing of the batch was written, and one bad command must not fail the
             # others. Where the connection was lost each may have been written, and to try one by one on a server
             # that is gone would take as many time-outs.
             if len(batch) > 1 and not isinstance(error, asyncpg.PostgresConnectionError):
                 for one in batch:
-                    await self._write([one])
+                    await self._write(connection, [one])
             else:
                 _fail(batch, error)
         except BaseException as error:
@@ -155,36 +177,40 @@ class Appender:
                 self._on_written()
 
 
-def _fail(batch: list[tuple[Append, asyncio.Future[Appended]]], error: BaseException) -> None:
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back, which it does as soon as it is closed
+        return False
+
+
+def _fail(batch: Iterable[tuple[Append, asyncio.Future[Appended]]], error: BaseException) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)
 
 
-def columns(batch: Sequence[Append]) -> list[tuple[Any, ...]]:
-    """The batch as the arrays that the SQL function takes, in its order."""
-    commands = [
-        (a.envelope.command_id, a.fingerprint, a.result, a.envelope.correlation_id, a.envelope.causation_id,
-         a.envelope.actor, a.envelope.traceparent, a.recorded_at)
-        for a in batch
-    ]  # fmt: skip
+def columns(batch: Sequence[Append]) -> tuple[list[tuple[Any, ...]], ...]:
+    """The batch as the rows that the SQL function takes: commands, streams, events, records of the ledger."""
+    commands: list[tuple[Any, ...]] = []
     streams: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
-    ledger: list[tuple[Any, ...]] = []
-    for n, append in enumerate(batch, 1):
+    records: list[tuple[Any, ...]] = []
+    for number, append in enumerate(batch, 1):
+        e, at = append.envelope, append.recorded_at
+        origin = (e.command_id, e.correlation_id, e.causation_id, e.actor, e.traceparent, at)
+        commands.append((number, e.command_id, append.fingerprint, append.result))
         for s in append.streams:
             version = s.expected
             for event_id, encoded in s.events:
                 version += 1
-                events.append((n, s.stream_id, version, event_id, *encoded))
-            streams.append(
-                (n, s.stream_id, s.type, s.expected, version, s.public_sequence, s.internal_sequence)
-            )
-            ledger.extend(
-                (n, p.event_id, p.channel, p.key, p.partition, p.sequence, p.type, p.headers, p.body)
-                for p in s.publications
-            )
-    arrays: list[tuple[Any, ...]] = []
-    for rows, width in ((commands, 8), (streams, 7), (events, 7), (ledger, 9)):
-        arrays.extend(zip(*rows, strict=True) if rows else [()] * width)
-    return arrays
+                events.append((number, s.stream_id, version, event_id, *encoded, *origin))
+            counts = (s.public_sequence, s.internal_sequence)
+            streams.append((number, s.stream_id, s.type, s.expected, version, *counts))
+            for p in s.publications:
+                place = (p.channel, p.key, p.partition, p.sequence)
+                records.append((number, p.event_id, *place, p.type, p.headers, p.body, at))
+    # Locked in this order by every process, so that none waits for another in a circle.
+    for rows in (commands, streams):
+        rows.sort(key=itemgetter(1))
+    return commands, streams, events, records

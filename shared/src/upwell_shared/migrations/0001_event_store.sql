@@ -84,31 +84,44 @@ CREATE TRIGGER events_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON events
 CREATE TRIGGER ledger_is_final BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- What `append` takes, a row each; `command` is the number in the batch of the command it belongs to.
+CREATE TYPE command_to_append AS (command int, command_id uuid, fingerprint bytea, result json);
+CREATE TYPE stream_to_append AS (
+    command int, stream_id uuid, type text, expected int, version int, public_sequence int, internal_sequence int
+);
+CREATE TYPE event_to_append AS (
+    command int, stream_id uuid, version int, event_id uuid, type text, schema_version smallint, data json,
+    command_id uuid, correlation_id uuid, causation_id uuid, actor text, traceparent text, recorded_at timestamptz
+);
+CREATE TYPE record_to_append AS (
+    command int, event_id uuid, channel text, key uuid, partition smallint, sequence int, type text, headers bytea,
+    body bytea, recorded_at timestamptz
+);
+
 -- Appends a batch of commands in one round trip, each all or nothing by itself, and answers per command
 -- 'written', 'conflict' (a stream is not at the version the command was decided on) or 'duplicate' (its id is known).
 --
--- c_*: one element a command.           s_*: one a stream of a command, at most one command a stream in a batch.
--- e_*: one an event, in order.          l_*: one a ledger row, in order.          *_command: 1-based index into c_*.
+-- Commands are numbered from 1, without gaps. A stream is in a batch once, and so is a command id; both stand in the
+-- order of their ids, so that no two appends wait for each other in a circle. Events and records are stored in the order in which they are given.
 --
 -- It must be the first write of its transaction. A reader stops below the oldest running transaction and goes by
 -- (tx, position); a transaction that took its id early and appended late would put a stream's next version below
 -- one that is already read.
 CREATE FUNCTION append(
-    c_id uuid[], c_fingerprint bytea[], c_result text[], c_correlation uuid[], c_causation uuid[],
-    c_actor text[], c_traceparent text[], c_recorded_at timestamptz[],
-    s_command int[], s_id uuid[], s_type text[], s_expected int[], s_version int[], s_public int[], s_internal int[],
-    e_command int[], e_stream uuid[], e_version int[], e_id uuid[], e_type text[], e_schema smallint[], e_data text[],
-    l_command int[], l_id uuid[], l_channel text[], l_key uuid[], l_partition smallint[], l_sequence int[],
-    l_type text[], l_headers bytea[], l_body bytea[]
+    a_command command_to_append[], a_stream stream_to_append[], a_event event_to_append[], a_record record_to_append[]
 ) RETURNS text[] LANGUAGE plpgsql
--- Planned once: the arrays' lengths would make each call's own plan look cheaper than the time to make it.
+-- Planned once, since a plan costs more than what it saves here, and then fit for tables that have grown since.
 SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
 AS $$
 DECLARE
-    conflicts    int[];
-    outcome      text[];
-    new_streams  uuid[];
-    new_commands uuid[];
+    outcome   text[] := array_fill('written'::text, ARRAY[cardinality(a_command)]);
+    conflicts int[];
+    refused   int[];
+    beginning int;
+    moving    int;
+    begun     uuid[] := '{}';
+    recorded  uuid[];
 BEGIN
     IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
         RAISE EXCEPTION USING
@@ -117,80 +130,70 @@ BEGIN
             HINT = 'write other tables after the append, or in a transaction of their own';
     END IF;
 
-    -- Existing streams are locked in the order of their ids, so no two appends wait for each other in a circle.
-    SELECT coalesce(array_agg(s.command), '{}') INTO conflicts
-    FROM unnest(s_command, s_id, s_expected) AS s (command, stream_id, expected)
-    LEFT JOIN (SELECT t.stream_id, t.version FROM streams t WHERE t.stream_id = ANY (s_id)
-               ORDER BY t.stream_id FOR UPDATE) held USING (stream_id)
-    WHERE coalesce(held.version, 0) <> s.expected;
+    -- LATERAL: one stream after another, so that they are locked in the order in which they are given.
+    SELECT coalesce(array_agg(s.command) FILTER (WHERE coalesce(held.version, 0) <> s.expected), '{}'),
+           count(*) FILTER (WHERE s.expected = 0), count(held.version)
+    INTO conflicts, beginning, moving
+    FROM unnest(a_stream) s
+    LEFT JOIN LATERAL (SELECT t.version FROM streams t WHERE t.stream_id = s.stream_id FOR UPDATE) held ON true;
 
-    -- The rest is one statement, for speed: each costs as much to start as a row costs to write.
-    WITH made AS (
-        INSERT INTO streams (stream_id, type, version, public_sequence, internal_sequence)
-        SELECT s.id, s.type, s.version, s.public, s.internal
-        FROM unnest(s_command, s_id, s_type, s_expected, s_version, s_public, s_internal)
-            AS s (command, id, type, expected, version, public, internal)
-        WHERE s.expected = 0 AND s.command <> ALL (conflicts)
-        ORDER BY s.id
-        ON CONFLICT (stream_id) DO NOTHING
-        RETURNING stream_id
-    ), recorded AS (
+    IF beginning > 0 THEN
+        WITH inserted AS (
+            INSERT INTO streams (stream_id, type, version, public_sequence, internal_sequence)
+            SELECT s.stream_id, s.type, s.version, s.public_sequence, s.internal_sequence
+            FROM unnest(a_stream) s
+            WHERE s.expected = 0 AND s.command <> ALL (conflicts)
+            ON CONFLICT (stream_id) DO NOTHING
+            RETURNING stream_id
+        )
+        SELECT coalesce(array_agg(stream_id), '{}') INTO begun FROM inserted;
+        IF cardinality(begun) < beginning THEN
+            conflicts := conflicts || ARRAY(
+                SELECT s.command FROM unnest(a_stream) s WHERE s.expected = 0 AND s.stream_id <> ALL (begun));
+        END IF;
+    END IF;
+
+    WITH inserted AS (
         INSERT INTO commands (command_id, fingerprint, result)
-        SELECT c.id, c.fingerprint, c.result::json
-        FROM unnest(c_id, c_fingerprint, c_result) WITH ORDINALITY AS c (id, fingerprint, result, n)
-        WHERE c.n <> ALL (conflicts)
-        ORDER BY c.id
+        SELECT c.command_id, c.fingerprint, c.result FROM unnest(a_command) c WHERE c.command <> ALL (conflicts)
         ON CONFLICT (command_id) DO NOTHING
         RETURNING command_id
-    ), beaten AS (
-        SELECT s.command
-        FROM unnest(s_command, s_id, s_expected) AS s (command, id, expected)
-        WHERE s.expected = 0 AND s.command <> ALL (conflicts) AND s.id NOT IN (SELECT stream_id FROM made)
-    ), verdict AS MATERIALIZED (
-        SELECT c.n::int, c.id,
-               CASE WHEN c.n = ANY (conflicts) OR c.n IN (SELECT command FROM beaten) THEN 'conflict'
-                    WHEN c.id NOT IN (SELECT command_id FROM recorded) THEN 'duplicate'
-                    ELSE 'written' END AS outcome
-        FROM unnest(c_id) WITH ORDINALITY AS c (id, n)
-    ), moved AS (
-        UPDATE streams t
-        SET version = s.version, public_sequence = s.public, internal_sequence = s.internal
-        FROM unnest(s_command, s_id, s_expected, s_version, s_public, s_internal)
-            AS s (command, stream_id, expected, version, public, internal)
-        JOIN verdict v ON v.n = s.command AND v.outcome = 'written'
-        WHERE t.stream_id = s.stream_id AND s.expected > 0
-    ), written AS (
-        INSERT INTO events (stream_id, version, event_id, type, schema_version, data, command_id, correlation_id,
-                            causation_id, actor, traceparent, recorded_at)
-        SELECT e.stream, e.version, e.id, e.type, e.schema, e.data::json, v.id, c_correlation[v.n],
-               c_causation[v.n], c_actor[v.n], c_traceparent[v.n], c_recorded_at[v.n]
-        FROM unnest(e_command, e_stream, e_version, e_id, e_type, e_schema, e_data)
-            WITH ORDINALITY AS e (command, stream, version, id, type, schema, data, n)
-        JOIN verdict v ON v.n = e.command AND v.outcome = 'written'
-        ORDER BY e.n
-    ), told AS (
-        INSERT INTO ledger (event_id, channel, key, partition, sequence, type, headers, body, recorded_at)
-        SELECT l.id, l.channel, l.key, l.partition, l.sequence, l.type, l.headers, l.body, c_recorded_at[v.n]
-        FROM unnest(l_command, l_id, l_channel, l_key, l_partition, l_sequence, l_type, l_headers, l_body)
-            WITH ORDINALITY AS l (command, id, channel, key, partition, sequence, type, headers, body, n)
-        JOIN verdict v ON v.n = l.command AND v.outcome = 'written'
-        ORDER BY l.n
-    ), done AS (
-        -- A to-do is done when its command's id is recorded, by this append or by an earlier one.
-        DELETE FROM todos USING verdict v WHERE todos.command_id = v.id AND v.outcome <> 'conflict'
     )
-    SELECT array_agg(v.outcome ORDER BY v.n), array(SELECT stream_id FROM made), array(SELECT command_id FROM recorded)
-    INTO outcome, new_streams, new_commands
-    FROM verdict v;
+    SELECT coalesce(array_agg(command_id), '{}') INTO recorded FROM inserted;
 
-    -- What a command had already taken when it turned out not to be written.
-    IF 'conflict' = ANY (outcome) OR 'duplicate' = ANY (outcome) THEN
+    refused := conflicts;
+    IF cardinality(recorded) < cardinality(a_command) THEN
+        outcome := ARRAY(
+            SELECT CASE WHEN c.command = ANY (conflicts) THEN 'conflict'
+                        WHEN c.command_id = ANY (recorded) THEN 'written' ELSE 'duplicate' END
+            FROM unnest(a_command) c ORDER BY c.command);
+        refused := ARRAY(SELECT c.command FROM unnest(a_command) c WHERE outcome[c.command] <> 'written');
+        -- What a command had already taken when it turned out not to be written.
         DELETE FROM streams
-        WHERE stream_id = ANY (new_streams)
-          AND stream_id IN (SELECT s.id FROM unnest(s_command, s_id) AS s (command, id) WHERE outcome[s.command] <> 'written');
-        DELETE FROM commands
-        WHERE command_id = ANY (new_commands)
-          AND command_id IN (SELECT c.id FROM unnest(c_id) WITH ORDINALITY AS c (id, n) WHERE outcome[c.n] <> 'written');
+        WHERE stream_id IN (SELECT s.stream_id FROM unnest(a_stream) s
+                            WHERE s.command = ANY (refused) AND s.stream_id = ANY (begun));
     END IF;
+
+    IF moving > 0 THEN
+        UPDATE streams t
+        SET version = s.version, public_sequence = s.public_sequence, internal_sequence = s.internal_sequence
+        FROM unnest(a_stream) s
+        WHERE t.stream_id = s.stream_id AND s.expected > 0 AND s.command <> ALL (refused);
+    END IF;
+
+    INSERT INTO events (stream_id, version, event_id, type, schema_version, data, command_id, correlation_id,
+                        causation_id, actor, traceparent, recorded_at)
+    SELECT e.stream_id, e.version, e.event_id, e.type, e.schema_version, e.data, e.command_id, e.correlation_id,
+           e.causation_id, e.actor, e.traceparent, e.recorded_at
+    FROM unnest(a_event) e WHERE e.command <> ALL (refused);
+
+    INSERT INTO ledger (event_id, channel, key, partition, sequence, type, headers, body, recorded_at)
+    SELECT r.event_id, r.channel, r.key, r.partition, r.sequence, r.type, r.headers, r.body, r.recorded_at
+    FROM unnest(a_record) r WHERE r.command <> ALL (refused);
+
+    -- A to-do is done when its command's id is recorded, by this append or by an earlier one.
+    DELETE FROM todos
+    WHERE command_id IN (SELECT c.command_id FROM unnest(a_command) c WHERE c.command <> ALL (conflicts));
+
     RETURN outcome;
 END $$;
