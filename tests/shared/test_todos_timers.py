@@ -214,6 +214,21 @@ async def test_a_todo_for_a_stream_of_another_kind_is_parked(
     assert await parked(pool) == {wrong.command_id: NotFound.__name__}
 
 
+async def test_a_todo_that_fails_for_good_is_parked_and_holds_nobody_up(
+    pool: asyncpg.Pool, here: Handler, clock: FixedClock
+) -> None:
+    async def carry(stream_id: UUID, command: object, envelope: Envelope) -> Outcome:
+        if isinstance(command, TakeSeat):
+            raise KeyError("a mistake of ours")
+        return await here.send(stream_id, command, envelope)
+
+    wrong = todo(uuid4(), TakeSeat(booking_id=uuid4()))
+    await promise(pool, wrong, todo(wrong.stream_id, OpenRoom(seats=1)))
+    await work_off(TodoWorker(pool, COMMANDS, carry, clock))
+    assert await parked(pool) == {wrong.command_id: "KeyError"}
+    assert [recorded.event for recorded in await all_events(pool)] == [RoomOpened(seats=1)]
+
+
 @pytest.mark.parametrize(
     "trouble",
     [ConnectionResetError(), asyncpg.DeadlockDetectedError(), ConcurrentUpdate(), UnknownEvent()],
@@ -386,6 +401,26 @@ async def test_a_timer_is_due_at_its_very_moment_and_not_before(
     assert (await open_todos(pool), await timers_there(pool)) == (1, [])
     await work_off(worker)
     assert [r.event for r in await all_events(pool) if r.stream_id == booking_id][1:] == [BookingExpired()]
+
+
+async def test_a_timer_set_again_for_the_same_moment_after_it_was_issued_is_issued_again(
+    pool: asyncpg.Pool, here: Handler, worker: TodoWorker, clock: FixedClock
+) -> None:
+    """What it asks for depends on the event that set it, not on the hour."""
+    taken = [uuid4(), uuid4()]
+    plan = Reminders(
+        {
+            version: [SetTimer("leave", NOW, FreeSeat(booking_id=booking))]
+            for version, booking in zip((2, 4), taken, strict=True)
+        }
+    )
+    room_id = await open_room(here, seats=9)
+    for booking in taken:
+        await here.send(room_id, TakeSeat(booking_id=booking), asked())
+        await catch_up(pool, Timers(plan, COMMANDS))
+        await tick(Ticker(pool, clock), worker)
+    freed = [r.event for r in await all_events(pool) if isinstance(r.event, SeatFreed)]
+    assert freed == [SeatFreed(booking_id=booking) for booking in taken]
 
 
 async def test_a_cleared_timer_does_nothing(

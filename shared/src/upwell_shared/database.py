@@ -16,6 +16,10 @@ _TIMEOUTS = {
 }
 
 
+# Longer than any statement may take: whoever waits longer waits for a connection that leads nowhere.
+_ANSWER_SECONDS = 15.0
+
+
 class UnsupportedPostgres(UpwellError):
     """PostgreSQL 17 or newer is required."""
 
@@ -43,6 +47,7 @@ async def create_pool(dsn: str, *, application_name: str, size: int = 8) -> asyn
             min_size=min(2, size),
             max_size=size,
             reset=_keep_session,
+            command_timeout=_ANSWER_SECONDS,
             server_settings=_TIMEOUTS | {"application_name": application_name},
         )
     except asyncpg.UndefinedObjectError as error:

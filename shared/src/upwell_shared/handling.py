@@ -101,6 +101,8 @@ class Handler:
         another kind; StaleVersion; ConcurrentUpdate when the streams kept changing for three attempts; IdempotencyKeyReused when the command id came before with
         another fingerprint. When the database fails the outcome is unknown: try again with the same envelope.
         """
+        if len({intent.stream_id for intent in intents}) < len(intents):
+            raise ValueError("two intents for one stream: decide them as one command")
         began = time.perf_counter()
         try:
             for _ in range(_ATTEMPTS):

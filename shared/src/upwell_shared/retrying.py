@@ -10,6 +10,8 @@ from typing import TypeVar
 import asyncpg
 from aiokafka import errors as kafka
 
+from upwell_shared.errors import ConcurrentUpdate, Unavailable
+
 T = TypeVar("T")
 
 _TRANSIENT_POSTGRES = (
@@ -43,6 +45,8 @@ def is_transient(error: BaseException) -> bool:
             return "another operation" in str(error)
         case kafka.KafkaError():
             return bool(error.retriable) or isinstance(error, kafka.KafkaTimeoutError)
+        case ConcurrentUpdate() | Unavailable():
+            return True
         case OSError():  # TimeoutError and asyncio's are among them
             return not isinstance(error, _OF_FILES)
         case _:

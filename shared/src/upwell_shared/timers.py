@@ -1,6 +1,6 @@
 """Timers: "when this is due, send that command", kept as a projection of the service's own events.
 
-The ticker turns what is due into to-dos. Their ids follow from stream, name and due time, so late is fine, twice is
+The ticker turns what is due into to-dos. Their ids follow from the event that set the timer, so late is fine, twice is
 fine, and the projection can be made again from zero: a command that was carried out is known by its id, and one whose
 time has passed decides "nothing to do".
 """
@@ -114,12 +114,11 @@ class Timers:
 
     def _row(self, recorded: Recorded[Any], change: SetTimer) -> tuple[Any, ...]:
         encoded = self._commands.encode(change.command)
-        reason = f"{change.name}@{change.due_at.isoformat()}"
         return (
             change.name,
             change.due_at,
             *Todo(
-                command_id=todo_id(recorded.stream_id, reason, recorded.stream_id, encoded.type),
+                command_id=todo_id(recorded.event_id, change.name, recorded.stream_id, encoded.type),
                 stream_id=recorded.stream_id,
                 type=encoded.type,
                 command=encoded.data,

@@ -18,7 +18,6 @@ import structlog
 from upwell_shared.clock import Clock
 from upwell_shared.database import Connection
 from upwell_shared.decider import DomainError
-from upwell_shared.errors import ConcurrentUpdate, Unavailable, UpwellError
 from upwell_shared.events import Envelope, EventCodec, UnknownEvent
 from upwell_shared.handling import Outcome
 from upwell_shared.observability import bind_correlation
@@ -91,9 +90,6 @@ def due_now(command: Any, clock: Clock) -> Any:
 Carry = Callable[[UUID, object, Envelope], Awaitable[Outcome]]
 """Carries out one command on one stream: `Handler.send`, or a service's own function around it."""
 
-_NOT_THE_COMMANDS_FAULT = (ConcurrentUpdate, Unavailable, UnknownEvent)
-"""Another try, or another release, may well succeed."""
-
 
 class TodoWorker:
     """Takes open to-dos in the order they were promised: one at a time a stream, streams side by side."""
@@ -107,8 +103,8 @@ class TodoWorker:
     async def step(self, _: object = None) -> bool:
         """One page of to-dos; True when it found any.
 
-        What a rule refuses, and what this release cannot read, is parked. Any other trouble is raised once the page is
-        through, and leaves the to-do and those behind it on its stream open.
+        What a rule refuses, what this release cannot read, and what fails for good is parked. What is transient is raised
+        once the page is through, and leaves the to-do and those behind it on its stream open.
         """
         rows = [Todo(*row) for row in await self._pool.fetch(_OPEN, _PAGE)]
         # sorted() is stable: within a stream the promised order stays.
@@ -144,9 +140,13 @@ class TodoWorker:
             outcome = await self._carry(todo.stream_id, due_now(command, self._clock), envelope)
         except DomainError as refusal:
             await self._park(todo, refusal.slug)
-        except UpwellError as error:
-            if isinstance(error, _NOT_THE_COMMANDS_FAULT) or is_transient(error):
+        except UnknownEvent:
+            # A newer release wrote to the stream, as during a rolling restart: its own worker can read it.
+            raise
+        except Exception as error:
+            if is_transient(error):
                 raise
+            log.exception("todo_failed", command=todo.type, command_id=todo.command_id)
             await self._park(todo, type(error).__name__)
         else:
             if outcome.repeated:
