@@ -12,7 +12,9 @@ Kind = Literal["id", "timestamp", "date", "duration", "count", "number", "flag",
 
 PUBLIC_FIELDS: Final[Mapping[str, Kind]] = {
     "organisation_id": "id",
+    "parent_id": "id",
     "person_id": "id",
+    "unit_id": "id",
 }
 """Every field subscribers may see, of any event, by its path (`seats[].seat_id`). A new line is a decision about what
 leaves the installation: no grade, manager, reason, side or signal."""

@@ -1,0 +1,9 @@
+"""What the directory is told by its environment."""
+
+from pydantic_settings import SettingsConfigDict
+
+from upwell_shared.settings import ServiceSettings
+
+
+class DirectorySettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="UPWELL_DIRECTORY_")
