@@ -504,7 +504,7 @@ async def test_a_process_that_dies_anywhere_in_a_command_leaves_it_done_or_not_d
         rows = [r.event for r in await all_events(pool) if r.envelope.command_id == envelope.command_id]
         assert rows == [BookingConfirmed(confirmed_at=NOW), SeatTaken(booking_id=booking_id)]
 
-    assert await everywhere(scenario) == 4, "loading and appending, before and after"
+    assert await everywhere(scenario) == 6, "loading both and appending, before and after"
 
 
 async def test_a_caller_that_gives_up_takes_nothing_from_those_it_shares_an_append_with(
