@@ -36,11 +36,15 @@ Server = ApacheKafka | Tansu
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
     """A broker of the test's own, running."""
     made: Server = (
-        Tansu(log=tmp_path / "tansu.log") if request.param == "tansu" else ApacheKafka(tmp_path / "kafka")
+        Tansu(log=tmp_path / "tansu.log")
+        if request.param == "tansu"
+        else ApacheKafka(tmp_path / "kafka", cluster_id="the_cluster_abcdefghij")
     )
-    await made.start()
-    yield made
-    await made.stop()
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
 
 
 @pytest.fixture

@@ -9,26 +9,21 @@ relay that does not know yet that it was replaced can add. Readers drop those by
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import zip_longest
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
-from aiokafka.client import ConnectionGroup
 from aiokafka.structs import TopicPartition
 
 from upwell_shared.clock import Clock, WallClock
 from upwell_shared.contracts import ChannelSpec
-from upwell_shared.contracts.headers import LOG_ID
-from upwell_shared.errors import UpwellError
 from upwell_shared.events import START, Position
 from upwell_shared.lease import Fenced, Term
 from upwell_shared.log_identity import (
@@ -39,6 +34,7 @@ from upwell_shared.log_identity import (
     read_log_id,
 )
 from upwell_shared.metrics import RELAY_OLDEST_UNPUBLISHED_SECONDS, RELAY_PAGE_SECONDS, RELAY_PRODUCERS
+from upwell_shared.producing import ConnectionReplaced, PageProducer, RecordsGone
 from upwell_shared.tail import LedgerRow, ledger_after
 
 # Not only below one's own epoch: after a failure the same term reads again how far it really came.
@@ -61,29 +57,9 @@ RETURNING true
 CURSOR = "relay"
 """The name of its row in `cursors`; a service has one relay."""
 
-_BATCH_BYTES = 256 * 1024
 _WALL_CLOCK = WallClock()
 
 _log = structlog.get_logger()
-
-
-class RecordRefused(UpwellError):
-    """The broker refuses a record the ledger holds, most likely for its size: raise the broker's limit."""
-
-
-class AcknowledgementLost(UpwellError):
-    """The broker took records without saying where: they are sent again."""
-
-
-class ConnectionReplaced(kafka.KafkaError):  # type: ignore[misc]
-    """A broker was reached over a new connection: what it holds has to be looked at before anything is sent."""
-
-    # For the producer this ends the batch; for us it is a reason to connect anew.
-    retriable = False
-
-
-class _Lost(Exception):
-    """The log no longer holds what it acknowledged."""
 
 
 @dataclass(slots=True)
@@ -101,13 +77,25 @@ class _Cursor:
     acknowledged: dict[TopicPartition, int]
 
 
+class _Ahead(NamedTuple):
+    """A page that is being read before it is its turn."""
+
+    after: Position
+    rows: asyncio.Task[Sequence[LedgerRow]]
+
+
 @dataclass(slots=True)
 class _Link:
     """Connections to the broker, made and thrown away together."""
 
-    client: ClusterClient
-    producer: Any
+    cluster: ClusterClient
+    producer: PageProducer
     checked_at: float = float("-inf")
+
+    async def close(self) -> None:
+        await self.producer.close()
+        with suppress(Exception):
+            await self.cluster.close()
 
 
 class Relay:
@@ -139,12 +127,14 @@ class Relay:
         self._bootstrap = bootstrap
         self._idempotent = idempotent
         self._channels = tuple(channels)
+        self._names = {spec.name for spec in channels}
         self._page = page
         self._check_every = check_every
         self._limit = broker_limit
         self._clock = clock
         self._cursor: _Cursor | None = None
         self._link: _Link | None = None
+        self._ahead: _Ahead | None = None
         self._buried: set[asyncio.Task[None]] = set()
 
     async def step(self, term: Term | None) -> bool:
@@ -157,10 +147,12 @@ class Relay:
             raise ValueError("the relay works under a lease only")
         try:
             return await self._step(term)
-        except BaseException:
+        except BaseException as error:
             # Nothing in memory is trusted after a failure: not the cursor, not a producer with records in flight.
             self._cursor = None
             self._drop()
+            if isinstance(error, ConnectionReplaced):
+                raise kafka.KafkaConnectionError("the connection to a broker was lost") from None
             raise
 
     async def close(self) -> None:
@@ -173,31 +165,52 @@ class Relay:
         cursor = self._cursor
         if cursor is None or cursor.epoch != term.epoch:
             cursor = self._cursor = await self._claim(term)
+        if self._link is not None and not self._link.producer.whole:
+            self._drop()
         link = self._link
         if link is None:
-            await self._read(cursor, 1)  # so that the age of what waits is seen while no broker answers
+            self._show_age(
+                await self._read(cursor.at, 1)
+            )  # so that the age of what waits is seen while no broker answers
             link = self._link = await self._connect()
         if time.monotonic() - link.checked_at > self._check_every and await self._restarted(link, cursor):
             return True
         started = time.perf_counter()
-        rows = await self._read(cursor, self._page)
+        rows = await self._next_page(cursor)
         if not rows:
             return False
         try:
-            acknowledged = await self._send(link.producer, cursor, rows)
-        except _Lost as lost:
+            acknowledged = await link.producer.send(rows, cursor.log_id, cursor.acknowledged)
+        except RecordsGone as lost:
             await self._begin_log(link, cursor, str(lost))
             return True
         await self._advance(cursor, rows[-1].at, acknowledged)
         RELAY_PAGE_SECONDS.observe(time.perf_counter() - started)
         return True
 
-    async def _read(self, cursor: _Cursor, limit: int) -> Sequence[LedgerRow]:
+    async def _next_page(self, cursor: _Cursor) -> Sequence[LedgerRow]:
+        """The rows to send now; while they are under way, the next page is read."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.after == cursor.at:
+            rows = await ahead.rows
+        else:
+            rows = await self._read(cursor.at, self._page)
+        self._show_age(rows)
+        if len(rows) == self._page:
+            # It stays right however old it gets: no row can come to stand before one that was readable.
+            reading = asyncio.create_task(self._read(rows[-1].at, self._page))
+            # If it fails and is never asked for, the failure that prevented that is the one to report.
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._ahead = _Ahead(rows[-1].at, reading)
+        return rows
+
+    async def _read(self, after: Position, limit: int) -> Sequence[LedgerRow]:
         async with self._pool.acquire() as connection:
-            rows = await ledger_after(connection, cursor.at, limit)
+            return await ledger_after(connection, after, limit)
+
+    def _show_age(self, rows: Sequence[LedgerRow]) -> None:
         age = (self._clock.now() - rows[0].recorded_at).total_seconds() if rows else 0.0
         RELAY_OLDEST_UNPUBLISHED_SECONDS.set(max(0.0, age))
-        return rows
 
     # The cursor.
 
@@ -231,28 +244,28 @@ class Relay:
     async def _restarted(self, link: _Link, cursor: _Cursor) -> bool:
         """Whether the log is not the cursor's, so that a new one was begun. Raises WrongPartitionCount."""
         async with asyncio.timeout(self._limit):
-            reason = await self._why_not(link.client, cursor)
+            reason = await self._why_not(link.cluster, cursor)
         if reason is None:
             link.checked_at = time.monotonic()
             return False
         await self._begin_log(link, cursor, reason)
         return True
 
-    async def _why_not(self, client: ClusterClient, cursor: _Cursor) -> str | None:
+    async def _why_not(self, cluster: ClusterClient, cursor: _Cursor) -> str | None:
         """Why the log at the broker is not the one the cursor counts in; None if it is."""
-        seen = await client.look(spec.name for spec in self._channels)
+        seen = await cluster.look(self._names)
         if cursor.cluster_id != seen.cluster_id:
             return "another cluster" if cursor.cluster_id is not None else "first start"
-        missing = {spec.name for spec in self._channels} - set(seen.partitions)
-        missing.update(await client.wrong_counts(seen, self._channels))
+        missing = self._names - set(seen.partitions)
+        missing.update(await cluster.wrong_counts(seen, self._channels))
         if missing:
             return f"channel {min(missing)} is gone"
         try:
-            if await read_log_id(client, seen, self._owner) != cursor.log_id:
+            if await read_log_id(cluster, seen, self._owner) != cursor.log_id:
                 return "another log"
         except UnreadableLogIdentity:
             return "the meta channel names no log"
-        ends = await client.end_offsets({spec.name: spec.partitions for spec in self._channels})
+        ends = await cluster.end_offsets({spec.name: spec.partitions for spec in self._channels})
         for place, offset in cursor.acknowledged.items():
             if ends.get(place, offset + 1) <= offset:
                 return f"records of {place.topic} are gone"
@@ -267,41 +280,30 @@ class Relay:
         link.checked_at = float("-inf")
         log_id = uuid4()
         async with asyncio.timeout(self._limit):
-            seen = await link.client.look([])
+            seen = await link.cluster.look([])
         if not await self._pool.fetchval(_BEGIN_LOG, CURSOR, cursor.epoch, log_id, seen.cluster_id):
             self._fenced(cursor.epoch)
         async with asyncio.timeout(2 * self._limit):
-            await link.client.create(self._channels)
-            link.client.tell(link.producer.client)
+            await link.cluster.create(self._channels)
+            link.producer.know(link.cluster)
             named = encode_log_id(log_id, datetime.now(UTC).isoformat())
-            await link.producer.send_and_wait(meta_channel(self._owner), named, key=b"log_id", partition=0)
+            await link.producer.say(meta_channel(self._owner), b"log_id", named)
         cursor.at, cursor.log_id, cursor.cluster_id, cursor.acknowledged = START, log_id, seen.cluster_id, {}
         _log.info("log_begun", owner=self._owner, log_id=str(log_id), cluster=seen.cluster_id, reason=reason)
 
     # The broker.
 
     async def _connect(self) -> _Link:
-        client = ClusterClient(
-            self._bootstrap, client_id=f"relay-{self._owner}", request_timeout=self._limit / 2
+        name = f"relay-{self._owner}"
+        link = _Link(
+            ClusterClient(self._bootstrap, client_id=name, request_timeout=self._limit / 2),
+            PageProducer(self._bootstrap, client_id=name, idempotent=self._idempotent, limit=self._limit),
         )
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            client_id=f"relay-{self._owner}",
-            acks="all",
-            enable_idempotence=self._idempotent,
-            linger_ms=5,
-            max_batch_size=_BATCH_BYTES,
-            compression_type="lz4",
-            request_timeout_ms=int(self._limit * 500),
-        )
-        link = _Link(client, producer)
         try:
             async with asyncio.timeout(self._limit):
-                await client.start()
-                await producer.start()
-                await client.look(spec.name for spec in self._channels)
-                client.tell(producer.client)
-                await _hold_to_connections(producer)
+                await link.cluster.start()
+                await link.cluster.look(self._names)
+                await link.producer.start(link.cluster)
         except BaseException:
             self._bury(link)
             raise
@@ -309,112 +311,15 @@ class Relay:
         return link
 
     def _drop(self) -> None:
+        if self._ahead is not None:
+            self._ahead.rows.cancel()
+            self._ahead = None
         if self._link is not None:
             self._bury(self._link)
             self._link = None
 
     def _bury(self, link: _Link) -> None:
         """Close in the background: it can take as long as a request, and nothing waits for what it still does."""
-        task = asyncio.create_task(_close(link), name=f"relay of {self._owner} closes its connections")
+        task = asyncio.create_task(link.close(), name=f"relay of {self._owner} closes its connections")
         self._buried.add(task)
         task.add_done_callback(self._buried.discard)
-
-    async def _send(
-        self, producer: Any, cursor: _Cursor, rows: Sequence[LedgerRow]
-    ) -> dict[TopicPartition, int]:
-        """All rows acknowledged; gives where the last batch of each partition that got some lies. Raises _Lost."""
-        header = (LOG_ID, str(cursor.log_id).encode())
-        chains = _batches(producer, rows, header)
-        reached: dict[TopicPartition, int] = {}
-        async with asyncio.timeout(self._limit):
-            # The n-th batches of all partitions together, then the next ones: one batch a partition in flight.
-            for batches in zip_longest(*chains.values()):
-                sent = {
-                    place: await producer.send_batch(batch, place.topic, partition=place.partition)
-                    for place, batch in zip(chains, batches, strict=True)
-                    if batch is not None
-                }
-                answers = await asyncio.gather(*sent.values(), return_exceptions=True)
-                for place, answer in zip(sent, answers, strict=True):
-                    before = reached.get(place, cursor.acknowledged.get(place, -1))
-                    reached[place] = _offset(answer, place, after=before)
-        return reached
-
-
-def _offset(answer: Any, place: TopicPartition, *, after: int) -> int:
-    """Where a batch lies, by the broker's answer. Raises what the answer is, if that is an error, or _Lost."""
-    if isinstance(answer, (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)):
-        raise RecordRefused(
-            f"a record for {place.topic} is too large for the broker: raise its limit"
-        ) from answer
-    if isinstance(answer, BaseException):
-        raise answer
-    if answer.offset < 0:
-        raise AcknowledgementLost
-    if answer.offset <= after:
-        raise _Lost(f"records of {place.topic} are gone")
-    return int(answer.offset)
-
-
-def _batches(
-    producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]
-) -> dict[TopicPartition, list[Any]]:
-    """The rows as batches, by partition and in order."""
-    by_place: dict[tuple[str, int], list[LedgerRow]] = defaultdict(list)
-    for row in rows:
-        by_place[row.channel, row.partition].append(row)
-    return {TopicPartition(*place): list(_pack(producer, own, log_id)) for place, own in by_place.items()}
-
-
-def _pack(producer: Any, rows: Iterable[LedgerRow], log_id: tuple[str, bytes]) -> Iterator[Any]:
-    batch = producer.create_batch()
-    for row in rows:
-        headers = [(name, value.encode()) for name, value in orjson.loads(row.headers)]
-        record = {"key": str(row.key).encode(), "value": row.body, "headers": [*headers, log_id]}
-        # The broker's time, not recorded_at: by the simulated clock that may lie further ahead than a broker allows.
-        if batch.append(timestamp=None, **record) is None:
-            batch.close()
-            yield batch
-            batch = producer.create_batch()
-            batch.append(timestamp=None, **record)
-    batch.close()
-    yield batch
-
-
-async def _hold_to_connections(producer: Any) -> None:
-    """Connect to all brokers, and fail whatever would be sent over another connection than these.
-
-    A producer reconnects by itself and goes on sending, to whatever it finds: a log that was emptied meanwhile, or
-    channels that are gone, which Tansu takes records for nevertheless. Who connects anew has to look first.
-    """
-    client = producer.client
-    held: dict[tuple[int, Any], Any] = {}
-    send = client.send
-
-    async def send_over_held(node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
-        await client.ready(node_id, group=group)
-        if client._conns.get((node_id, group)) is not held.get((node_id, group)):  # noqa: SLF001
-            raise ConnectionReplaced
-        return await send(node_id, request, group=group)
-
-    for broker in client.cluster.brokers():
-        if await client.ready(broker.nodeId):
-            key = (broker.nodeId, ConnectionGroup.DEFAULT)
-            held[key] = client._conns[key]  # noqa: SLF001
-    client.send = send_over_held
-
-
-async def _close(link: _Link) -> None:
-    """End a producer, whatever it waits for. What it has sent may still arrive, and is then one copy more."""
-    producer = link.producer
-    with suppress(Exception):
-        sender = producer._sender.sender_task  # noqa: SLF001  (stop() alone waits for every record, for ever)
-        if sender is not None:
-            sender.cancel()
-            for connection in list(producer.client._conns.values()):  # noqa: SLF001
-                connection.close()
-            await asyncio.wait([sender])
-            producer._message_accumulator.fail_all(kafka.ProducerClosed())  # noqa: SLF001
-        await producer.stop()
-    with suppress(Exception):
-        await link.client.close()
