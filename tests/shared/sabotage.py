@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +37,11 @@ class Sabotage:
 
 _APPEND = "migrations/0001_event_store.sql"
 _STORE = "tests/shared/test_event_store.py::test_"
+_CONSUMING = "tests/shared/test_consuming.py::test_"
 _HANDLING = "tests/shared/test_handling.py::test_"
 _PROJECTING = "tests/shared/test_projecting.py::test_"
+_RELAY = "tests/shared/test_relay.py::test_"
+_RELAY_FAULTS = "tests/shared/test_relay_faults.py::test_"
 _STARTING = "tests/shared/test_starting.py::test_"
 _TODOS = "tests/shared/test_todos_timers.py::test_"
 _BARRIER = " AND tx < pg_snapshot_xmin(pg_current_snapshot())\nORDER BY tx, position"
@@ -138,7 +143,7 @@ SABOTAGES = (
     Sabotage(
         "what is not the command's fault",
         "todos.py",
-        (("(ConcurrentUpdate, Unavailable, UnknownEvent)", "()"),),
+        (("            if is_transient(error):\n                raise\n            log", "            log"),),
         (f"{_TODOS}a_todo_that_fails_without_fault_of_its_own_stays_open_with_those_behind_it",),
     ),
     Sabotage(
@@ -195,11 +200,81 @@ SABOTAGES = (
         (("if await connection.fetchval(_FROM_ELSEWHERE):", "if False:"),),
         (f"{_STARTING}a_young_server_is_refused_with_a_dump_with_fsync_off_and_as_a_replica",),
     ),
+    Sabotage(
+        "the epoch in the relay's advance",
+        "relay.py",
+        (
+            (
+                "WHERE name = $1 AND epoch = $2 RETURNING true",
+                "WHERE name = $1 AND $2::bigint > 0 RETURNING true",
+            ),
+        ),
+        (f"{_RELAY}a_relay_of_an_earlier_epoch_cannot_move_the_cursor[tansu]",),
+    ),
+    Sabotage(
+        "the epoch in the relay's beginning of a log",
+        "relay.py",
+        (
+            (
+                "WHERE name = $1 AND epoch = $2\nRETURNING true",
+                "WHERE name = $1 AND $2::bigint > 0\nRETURNING true",
+            ),
+        ),
+        (f"{_RELAY}a_replaced_relay_cannot_begin_another_log[tansu]",),
+    ),
+    Sabotage(
+        "the relay's look at the log",
+        "relay.py",
+        (("        if reason is None:\n", '        if reason != "first start":\n'),),
+        (f"{_RELAY_FAULTS}a_log_lost_while_no_relay_runs_is_filled_again[emptied_disks-tansu]",),
+    ),
+    Sabotage(
+        "the name in the relay's look at the log",
+        "relay.py",
+        (("if await read_log_id(cluster, seen, self._owner) != cursor.log_id:", "if False:"),),
+        (f"{_RELAY}garbage_in_the_meta_channel_is_answered_with_a_new_log[tansu]",),
+    ),
+    Sabotage(
+        "the offset that tells a log was lost",
+        "producing.py",
+        (("    if answer.offset <= after:\n", "    if False:\n"),),
+        (f"{_RELAY}a_log_that_was_lost_is_filled_again[tansu]",),
+    ),
+    Sabotage(
+        "the compare-and-set of the consumer's offset",
+        "consuming/applying.py",
+        (("AND partition = $4 AND next_offset = $5", "AND partition = $4 AND $5::bigint >= 0"),),
+        (f"{_CONSUMING}a_member_that_lost_its_partition_changes_nothing",),
+    ),
+    Sabotage(
+        "the compare-and-set of a stream's progress",
+        "consuming/applying.py",
+        ((" AND p.sequence = w.sequence_before AND p.letters = w.letters_before\n", "\n"),),
+        (f"{_CONSUMING}two_members_on_different_logs_do_not_apply_an_event_twice",),
+    ),
+    Sabotage(
+        "the sequence of an event",
+        "consuming/sequencing.py",
+        (
+            (
+                "        if stream.has(sequence, read.event_id):\n",
+                "        stream.sequence = sequence - 1\n        if False:\n",
+            ),
+        ),
+        (f"{_CONSUMING}records_that_come_again_are_dropped",),
+    ),
+    Sabotage(
+        "the log a record says it is of",
+        "consuming/applying.py",
+        (("if log_id is None or log_id == batch.log_id:", "if True:"),),
+        (f"{_CONSUMING}records_of_another_log_have_no_effect_here",),
+    ),
 )
 
 
-def unnoticed(sabotage: Sabotage, postgres_dsn: str) -> list[str]:
-    """The tests that pass without the safeguard."""
+@contextmanager
+def taken_out(sabotage: Sabotage) -> Iterator[str]:
+    """A folder with a copy of the chassis that lacks the safeguard."""
     with tempfile.TemporaryDirectory(prefix="sabotage-") as folder:
         copy = Path(folder) / SOURCE.name
         shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -210,6 +285,12 @@ def unnoticed(sabotage: Sabotage, postgres_dsn: str) -> list[str]:
                 raise LookupError(f"{sabotage.module} no longer holds {old!r}")
             text = text.replace(old, new, 1)
         module.write_text(text, "utf-8")
+        yield folder
+
+
+def unnoticed(sabotage: Sabotage, postgres_dsn: str) -> list[str]:
+    """The tests that pass without the safeguard."""
+    with taken_out(sabotage) as folder:
         return [test for test in sabotage.tests if _passes(test, folder, postgres_dsn)]
 
 

@@ -45,6 +45,7 @@ class Bench:
         self._runner = asyncio.Runner()
         self._runner.get_loop().set_exception_handler(_only_the_living)
         self._runner.run(self._start())
+        self.programs = 0
         self.deaths: Counter[str] = Counter()
         self.troubles: Counter[str] = Counter()
         self.steps: Counter[str] = Counter()
@@ -58,6 +59,7 @@ class Bench:
         self._pool = await create_pool(Dsns(self._dsn).app, application_name="model", size=6)
 
     def run(self, program: Program) -> None:
+        self.programs += 1
         self.steps.update(type(step).__name__ for step in program)
         self._runner.run(self._run(program))
 
@@ -109,14 +111,11 @@ def explore(bench: Bench, program: Program) -> None:
 @pytest.mark.timeout(3600)
 def test_model_and_system_agree(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "aiokafka")  # deleted topics are what this is about
-    explore(bench)
-    print(
-        "steps",
-        dict(bench.steps.most_common()),
-        "deaths",
-        dict(bench.deaths.most_common()),
-        "troubles",
-        dict(bench.troubles),
-    )
+    try:
+        explore(bench)
+    finally:
+        print(f"\nprograms {bench.programs}")
+    print(f"steps {dict(bench.steps.most_common())}")
+    print(f"deaths {dict(bench.deaths.most_common())}, troubles {dict(bench.troubles.most_common())}")
     mortal = {"handler", "relay", "reader", "worker", "ticker", "who_sits_where", "timers"}
     assert set(bench.deaths) == mortal, "programs that let nobody die prove little"

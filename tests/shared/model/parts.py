@@ -25,6 +25,7 @@ from tests.shared.model.program import Death
 from upwell_shared import relay as product
 from upwell_shared.consuming import Applier, Batch, Handlers, Overtaken
 from upwell_shared.consuming.offsets import Offsets, Part
+from upwell_shared.database import Connection
 from upwell_shared.event_store.appending import APPEND
 from upwell_shared.lease import Term
 
@@ -99,7 +100,7 @@ class WatchedRelay(product.Relay):
 
     async def _connect(self) -> Any:
         link = await super()._connect()
-        requests, producer = link.client._client, link.producer  # noqa: SLF001
+        requests, producer = link.cluster._client, link.producer._producer  # noqa: SLF001
         requests.send = self._fuse.guard(requests.send, "request")
         producer.send_and_wait = self._fuse.guard(producer.send_and_wait, "send_and_wait")
         producer.send_batch = self._fuse.guard(partial(_send_acknowledged, producer.send_batch), "send_batch")
@@ -193,7 +194,7 @@ class SlowPool:
 
 
 class _SlowConnection:
-    def __init__(self, connection: Any, pool: SlowPool) -> None:
+    def __init__(self, connection: Connection, pool: SlowPool) -> None:
         self._connection = connection
         self._pool = pool
 

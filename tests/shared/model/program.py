@@ -191,18 +191,22 @@ _wishes = st.one_of(
 )
 _asking_slowly = st.builds(AskSlowly, _wishes)
 _asking_plainly = st.builds(Ask, _wishes, _replicas)
-_asking = st.one_of(
+_asking: st.SearchStrategy[Step] = st.one_of(
     st.builds(Ask, _wishes, _replicas, _deaths(4)),
     st.builds(AskBoth, _wishes, _wishes, _deaths(3)),
     st.builds(AskTwice, _wishes, _deaths(3)),
     _asking_slowly,
     st.builds(AskAgain, _replicas, _deaths(3)),
 )
-_relaying = st.builds(Relay, _replicas, st.sampled_from([1, 3, 100]), st.booleans(), _deaths(6) | _deaths(16))
+_relaying: st.SearchStrategy[Step] = st.builds(
+    Relay, _replicas, st.sampled_from([1, 3, 100]), st.booleans(), _deaths(6) | _deaths(16)
+)
 _stopping = st.sampled_from([False, False, True])
 _consuming = st.builds(Consume, _replicas, st.booleans(), _stopping, _deaths(6) | _deaths(12))
 _working = st.builds(Work, _replicas, _deaths(4))
-_projecting = st.builds(Project, st.sampled_from(["who_sits_where", "timers"]), _replicas, _deaths(7))
+_projecting: st.SearchStrategy[Step] = st.builds(
+    Project, st.sampled_from(["who_sits_where", "timers"]), _replicas, _deaths(7)
+)
 _ticking = st.builds(Tick, _replicas, _deaths(1))
 _electing = st.builds(Elect, _replicas)
 _losing = st.builds(LoseLog, st.sampled_from(["deleted", "renamed"]))

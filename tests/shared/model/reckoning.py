@@ -27,10 +27,14 @@ from upwell_shared.todos import todo_id
 
 @dataclass
 class Booking:
-    """A booking after some of its events, folded by hand. `history` holds its situation at each version."""
+    """A booking after some of its events, folded by hand. `history` holds its situation at each version.
+
+    `opened_by` is the event that requested it.
+    """
 
     room_id: UUID
     expires_at: datetime
+    opened_by: UUID
     history: list[str] = field(default_factory=lambda: ["none", "requested"])
 
     @property
@@ -65,9 +69,9 @@ class Facts:
             self.versions[event.stream_id] += 1
             assert event.version == self.versions[event.stream_id], f"out of order or with a gap: {event}"
             self.by_command[event.envelope.command_id].append(event)
-            self._fold(event.stream_id, event.event)
+            self._fold(event.stream_id, event.event_id, event.event)
 
-    def _fold(self, stream_id: UUID, event: Any) -> None:
+    def _fold(self, stream_id: UUID, event_id: UUID, event: Any) -> None:
         match event:
             case room.RoomOpened(seats=seats):
                 assert stream_id not in self.rooms
@@ -85,7 +89,7 @@ class Facts:
                 self.freed[who] += 1
             case booking.BookingRequested(room_id=where, expires_at=expires_at):
                 assert stream_id not in self.bookings
-                self.bookings[stream_id] = Booking(where, expires_at)
+                self.bookings[stream_id] = Booking(where, expires_at, event_id)
             case booking.BookingConfirmed():
                 assert self.bookings[stream_id].now == "requested"
                 self.bookings[stream_id].history.append("confirmed")
@@ -186,7 +190,7 @@ def _reactions_and_timers(
             where = UUID(json.loads(row["body"])["room_id"])
             freeing[todo_id(row["event_id"], "free_the_seat", where, "FreeSeat")] = row["key"]
     expiring = {
-        todo_id(stream_id, f"expiry@{held.expires_at.isoformat()}", stream_id, "ExpireBooking"): stream_id
+        todo_id(held.opened_by, "expiry", stream_id, "ExpireBooking"): stream_id
         for stream_id, held in facts.bookings.items()
     }
     assert freeing.keys() <= known, "a booking ended, and its room was not told"
