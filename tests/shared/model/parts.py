@@ -85,7 +85,6 @@ class WatchedRelay(product.Relay):
         # It looks at the log when a program says so.
         super().__init__(
             *(fuse.pool(pool), owner, bootstrap),
-            idempotent=False,
             channels=channels,
             check_every=_NEVER,
             broker_limit=_BROKER_LIMIT,
