@@ -94,7 +94,7 @@ def ours(app: asyncpg.Pool, bootstrap: str) -> Segment:
         lease = Lease(app, "relay", ttl=600.0)
         await app.execute("DELETE FROM leases")
         term = await lease.acquire()
-        relay = Relay(app, "bench", bootstrap, idempotent=False, channels=_CONTRACT.channels, page=_PAGE)
+        relay = Relay(app, "bench", bootstrap, channels=_CONTRACT.channels, page=_PAGE)
         while not await app.fetchval("SELECT tx > '0' FROM cursors WHERE name = $1", CURSOR):
             await relay.step(term)
         with watch:

@@ -154,7 +154,6 @@ async def example(dsns: Dsns, app: asyncpg.Pool, bootstrap: str) -> AsyncIterato
         database_url=Dsn(dsns.app),
         owner=_OWNER,
         kafka_bootstrap=bootstrap,
-        kafka_idempotent=False,
         consumer_session_ms=1_000,
         consumer_heartbeat_ms=200,
         consumer_fetch_wait_ms=_FETCH_WAIT_MS,

@@ -107,11 +107,9 @@ async def until(
         raise AssertionError(await seen() if seen else "it never came") from None
 
 
-def scene(
-    pool: asyncpg.Pool, bootstrap: str, settings: ConsumerSettings, dsn: str, *, idempotent: bool
-) -> Scene:
+def scene(pool: asyncpg.Pool, bootstrap: str, settings: ConsumerSettings, dsn: str) -> Scene:
     """With an owner and a group that nobody else has."""
-    publisher = Publisher(pool, bootstrap, idempotent, contract(f"told{uuid4().hex[:10]}"))
+    publisher = Publisher(pool, bootstrap, contract(f"told{uuid4().hex[:10]}"))
     return Scene(publisher, settings, f"readers.{uuid4().hex[:10]}", dsn)
 
 
@@ -153,7 +151,7 @@ async def in_a_process(scene: Scene) -> AsyncIterator[asyncio.subprocess.Process
 
 async def _member(told: dict[str, Any]) -> None:
     pool = await create_pool(told["dsn"], application_name="member", size=4)
-    publisher = Publisher(pool, told["bootstrap"], idempotent=False, contract=contract(told["owner"]))
+    publisher = Publisher(pool, told["bootstrap"], contract=contract(told["owner"]))
     settings = ConsumerSettings(
         session_timeout_ms=told["session"],
         heartbeat_interval_ms=told["heartbeat"],

@@ -44,7 +44,6 @@ class World:
 
     pool: asyncpg.Pool
     bootstrap: str
-    idempotent: bool
     contract: Contract
 
     @property
@@ -60,7 +59,6 @@ class World:
             self.pool,
             self.contract.owner,
             self.bootstrap,
-            idempotent=self.idempotent,
             channels=options.pop("channels", self.contract.channels),
             **options,
         )
@@ -86,8 +84,8 @@ class World:
         return await read_channel(self.bootstrap, channel or self.public, log_id, rows, within)
 
 
-def world(pool: asyncpg.Pool, bootstrap: str, *, idempotent: bool) -> World:
-    return World(pool, bootstrap, idempotent, Contract(f"relaying{uuid4().hex[:10]}"))
+def world(pool: asyncpg.Pool, bootstrap: str) -> World:
+    return World(pool, bootstrap, Contract(f"relaying{uuid4().hex[:10]}"))
 
 
 async def next_term(pool: asyncpg.Pool) -> Term:

@@ -47,7 +47,7 @@ def settings(broker: SharedBroker) -> ConsumerSettings:
 async def here(pool: asyncpg.Pool, owner_pool: asyncpg.Pool, dsns: Dsns, broker: SharedBroker) -> Scene:
     """A scene on the broker that all tests share."""
     await make_tables(owner_pool)
-    return scene(pool, broker.bootstrap, settings(broker), dsns.app, idempotent=broker.idempotent)
+    return scene(pool, broker.bootstrap, settings(broker), dsns.app)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def alone(pool: asyncpg.Pool, owner_pool: asyncpg.Pool, dsns: Dsns, server
         if real
         else ConsumerSettings(session_timeout_ms=1_000, heartbeat_interval_ms=200, fetch_max_wait_ms=20)
     )
-    return scene(pool, await server.start(), short, dsns.app, idempotent=real)
+    return scene(pool, await server.start(), short, dsns.app)
 
 
 async def publish(here: Scene) -> None:
@@ -237,7 +237,7 @@ async def test_an_offset_that_is_not_there_begins_the_partition_again(
 ) -> None:
     # Tansu lets such a reader wait in silence; there a lost log always shows as another identity.
     await make_tables(owner_pool)
-    here = scene(pool, apache_kafka.bootstrap, settings(apache_kafka), dsns.app, idempotent=True)
+    here = scene(pool, apache_kafka.bootstrap, settings(apache_kafka), dsns.app)
     await write(here, 1)
     await publish(here)
     async with at_work(here.consumer()):

@@ -45,7 +45,6 @@ class Service:
             "PYTHONPATH": str(REPOSITORY),
             "UPWELL_ENV": "test",
             "UPWELL_KAFKA_BOOTSTRAP": broker.bootstrap,
-            "UPWELL_KAFKA_IDEMPOTENT": str(broker.idempotent),
             "UPWELL_CONSUMER_SESSION_MS": str(broker.session_timeout_ms),
             "UPWELL_CONSUMER_HEARTBEAT_MS": str(broker.heartbeat_interval_ms),
             "UPWELL_CLOCK_FILE": str(folder / "clock"),

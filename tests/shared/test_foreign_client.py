@@ -44,7 +44,9 @@ def read_all(bootstrap: str, channel: str) -> Iterator[Message]:
 
 
 def text_headers(message: Message) -> dict[str, bytes]:
-    return {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}
+    headers = message.headers()
+    assert isinstance(headers, list)
+    return {name: value for name, value in headers if isinstance(value, bytes)}
 
 
 async def history(pool: asyncpg.Pool, owner: str) -> None:
@@ -68,9 +70,7 @@ async def history(pool: asyncpg.Pool, owner: str) -> None:
 
 
 async def relay_everything(pool: asyncpg.Pool, owner: str, broker: SharedBroker) -> None:
-    relay = Relay(
-        pool, owner, broker.bootstrap, idempotent=broker.idempotent, channels=contract(owner).channels
-    )
+    relay = Relay(pool, owner, broker.bootstrap, channels=contract(owner).channels)
     term = await Lease(pool, "relay", ttl=60).acquire()
     assert term is not None
     while await relay.step(term):

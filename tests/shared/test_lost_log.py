@@ -124,7 +124,7 @@ class Pipeline:
 @asynccontextmanager
 async def at_work(pool: asyncpg.Pool, bootstrap: str, settings: ConsumerSettings) -> AsyncIterator[Pipeline]:
     owner = f"lost{uuid4().hex[:10]}"
-    published = Published(pool, bootstrap, idempotent=False, contract=contract(owner))
+    published = Published(pool, bootstrap, contract=contract(owner))
     wakes, clock = Wakes(), WallClock()
     carry = handler(pool, clock, owner=owner, on_written=wakes)
     relays = [published.relay() for _ in range(2)]

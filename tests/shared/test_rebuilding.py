@@ -41,7 +41,6 @@ class Running:
             database_url=Dsn(dsns.app),
             owner=f"example{uuid4().hex[:8]}",
             kafka_bootstrap=broker.bootstrap,
-            kafka_idempotent=broker.idempotent,
             consumer_session_ms=broker.session_timeout_ms,
             consumer_heartbeat_ms=broker.heartbeat_interval_ms,
         )

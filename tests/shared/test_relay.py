@@ -36,7 +36,7 @@ from upwell_shared.worker import Worker
 
 @pytest.fixture
 def here(pool: asyncpg.Pool, broker: SharedBroker) -> World:
-    return world(pool, broker.bootstrap, idempotent=broker.idempotent)
+    return world(pool, broker.bootstrap)
 
 
 async def position(here: World) -> tuple[int, int]:
@@ -132,7 +132,7 @@ async def test_a_crash_at_any_wait_loses_nothing_and_keeps_the_order(
     k, struck = 0, True
     while struck:
         await forget_all(dsns.superuser)
-        fresh = world(here.pool, here.bootstrap, idempotent=here.idempotent)
+        fresh = world(here.pool, here.bootstrap)
         rows = await write(here.pool, fresh.public, keys=6, each=5)
         async with fresh.relaying(page=12, check_every=0) as (relay, term):
             struck = await crash_at(k, partial(drain, relay, term), answered=answered)

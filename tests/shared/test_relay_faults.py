@@ -49,7 +49,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 @pytest.fixture
 async def here(pool: asyncpg.Pool, server: Server) -> World:
-    return world(pool, await server.start(), idempotent=isinstance(server, ApacheKafka))
+    return world(pool, await server.start())
 
 
 @asynccontextmanager

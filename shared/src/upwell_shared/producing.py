@@ -53,14 +53,15 @@ class PageProducer:
     instead, with ConnectionReplaced. After any error only `close()` is left to call.
     """
 
-    def __init__(self, bootstrap: str, *, client_id: str, idempotent: bool, limit: float) -> None:
+    def __init__(self, bootstrap: str, *, client_id: str, limit: float) -> None:
         """`limit`: how many seconds a page may take."""
         self._limit = limit
         self._producer: Any = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             client_id=client_id,
             acks="all",
-            enable_idempotence=idempotent,
+            # It could not protect against loss or doubling, and in a new log can cause loss: docs/decisions/0002.
+            enable_idempotence=False,
             linger_ms=5,
             max_batch_size=_BATCH_BYTES,
             compression_type="lz4",

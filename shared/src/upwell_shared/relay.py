@@ -110,7 +110,6 @@ class Relay:
         owner: str,
         bootstrap: str,
         *,
-        idempotent: bool,
         channels: Sequence[ChannelSpec],
         page: int = 1000,
         check_every: float = 2.0,
@@ -125,7 +124,6 @@ class Relay:
         self._pool = pool
         self._owner = owner
         self._bootstrap = bootstrap
-        self._idempotent = idempotent
         self._channels = tuple(channels)
         self._names = {spec.name for spec in channels}
         self._page = page
@@ -297,7 +295,7 @@ class Relay:
         name = f"relay-{self._owner}"
         link = _Link(
             ClusterClient(self._bootstrap, client_id=name, request_timeout=self._limit / 2),
-            PageProducer(self._bootstrap, client_id=name, idempotent=self._idempotent, limit=self._limit),
+            PageProducer(self._bootstrap, client_id=name, limit=self._limit),
         )
         try:
             async with asyncio.timeout(self._limit):

@@ -81,8 +81,6 @@ class CommonSettings(BaseSettings):
     clock_file: Path | None = None
     """The shared simulated clock; None is the wall clock."""
     kafka_bootstrap: str = "127.0.0.1:9092"
-    kafka_idempotent: bool = True
-    """False only for the embedded broker, which does not know idempotent producers."""
     consumer_session_ms: Annotated[int, Field(ge=500, le=300_000)] = 10_000
     consumer_heartbeat_ms: Annotated[int, Field(ge=100, le=100_000)] = 3_000
     consumer_fetch_wait_ms: Annotated[int, Field(ge=1, le=5_000)] = 20

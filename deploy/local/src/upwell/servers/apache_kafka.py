@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import fcntl
 import hashlib
 import os
@@ -72,7 +71,8 @@ class ApacheKafka:
         self._properties = self._dir / "server.properties"
         self._port = port
         self._controller_port = 0
-        self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Not from all 64 digits: an id that begins with a dash is an option to the storage tool.
+        self._cluster_id = cluster_id or uuid.uuid4().hex[:22]
         self._claim = Claim(self._dir)
         self._child: ChildProcess | None = None
 
