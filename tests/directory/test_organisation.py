@@ -53,10 +53,16 @@ given_tree = Given(organisation)
 
 
 def test_an_organisation_opens_once() -> None:
-    opening = OpenOrganisation(organisation_id=ROOT, name="Acme")
+    opening = OpenOrganisation(organisation_id=ROOT, name="Acme", taken=False)
     given_tree().when(opening, opening).then(OPENED)
-    given_tree(OPENED).when(OpenOrganisation(organisation_id=ROOT, name="Ajax")).then_refused(
+    given_tree(OPENED).when(OpenOrganisation(organisation_id=ROOT, name="Ajax", taken=False)).then_refused(
         OrganisationAlreadyOpened
+    )
+
+
+def test_no_organisation_takes_the_id_of_a_unit() -> None:
+    given_tree().when(OpenOrganisation(organisation_id=ROOT, name="Acme", taken=True)).then_refused(
+        UnitAlreadyOpened
     )
 
 
@@ -137,7 +143,9 @@ def test_with_its_root_the_organisation_closes() -> None:
     closed = given_tree(OPENED, UnitClosed(unit_id=ROOT))
     assert closed.state == ClosedOrganisation(ROOT)
     closed.when(OpenUnit(unit_id=SALES, parent_id=ROOT, name="Sales")).then_refused(OrganisationIsClosed)
-    closed.when(OpenOrganisation(organisation_id=ROOT, name="Acme")).then_refused(OrganisationIsClosed)
+    closed.when(OpenOrganisation(organisation_id=ROOT, name="Acme", taken=False)).then_refused(
+        OrganisationIsClosed
+    )
 
 
 def test_a_tree_is_so_deep_and_no_deeper_however_it_grew() -> None:
@@ -170,7 +178,7 @@ def test_grades_are_mapped_as_a_whole() -> None:
 units = st.sampled_from([UUID(int=n) for n in range(1, 8)])
 names = st.sampled_from(["A", "B", "C", "D"])
 commands = st.one_of(
-    st.builds(OpenOrganisation, organisation_id=st.just(ROOT), name=names),
+    st.builds(OpenOrganisation, organisation_id=st.just(ROOT), name=names, taken=st.booleans()),
     st.builds(OpenUnit, unit_id=units, parent_id=units, name=names),
     st.builds(MoveUnit, unit_id=units, parent_id=units),
     st.builds(RenameUnit, unit_id=units, name=names),

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 """
 
 _IMMUTABLE = ("events", "ledger", "migrations")
-_PRIVATE = ("texts", "keys")
+_PRIVATE = ("texts", "keys", "contacts")
 
 _GRANTS = """
 DO $$
@@ -109,7 +109,7 @@ async def migrate(dsn: str, sources: Sequence[Source], *, app_role: str, reader_
 
     Safe to call at any time and by several at once: they wait for one another, the later find nothing to do. A script
     that fails leaves its predecessors applied and itself undone. `app_role` may read and write all but change what
-    is immutable; `reader_role` may read all but texts and keys.
+    is immutable; `reader_role` may read all but texts, keys and contacts.
     """
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "migrate"})
     try:

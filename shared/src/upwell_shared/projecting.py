@@ -12,7 +12,7 @@ import asyncpg
 
 from upwell_shared.database import Connection, one
 from upwell_shared.errors import UpwellError
-from upwell_shared.events import EventCodec, Position, Recorded
+from upwell_shared.events import START, EventCodec, Position, Recorded
 from upwell_shared.migrating import alone, grant
 from upwell_shared.tail import events_after
 
@@ -68,6 +68,9 @@ SELECT EXISTS (
       AND (e.tx, e.position) <= (p.tx, p.position)
 )
 """
+
+_HEAD = "SELECT tx, position FROM events ORDER BY tx DESC, position DESC LIMIT 1"
+_HAS_READ = "SELECT (tx, position) >= ($2, $3) FROM projections WHERE name = $1 AND live"
 
 _RESERVE = """
 INSERT INTO projections (name, generation, version, schema, live)
@@ -127,6 +130,17 @@ async def hold_live(connection: Connection, name: str) -> Position:
 async def reached(pool: asyncpg.Pool, projection: str, stream_id: Any, version: int) -> bool:
     """True when the live generation of an own projection has read that version of the stream."""
     return bool(await pool.fetchval(_REACHED, stream_id, version, projection))
+
+
+async def head(pool: asyncpg.Pool) -> Position:
+    """Where the newest event stands that is committed now."""
+    row = await pool.fetchrow(_HEAD)
+    return START if row is None else Position(*row)
+
+
+async def has_read(pool: asyncpg.Pool, projection: str, position: Position) -> bool:
+    """True when the live generation of an own projection has read everything up to that position."""
+    return bool(await pool.fetchval(_HAS_READ, projection, *position))
 
 
 class Projector:

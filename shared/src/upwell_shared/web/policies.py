@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -9,9 +10,19 @@ from fastapi import Depends
 from fastapi.params import Depends as Dependency
 from starlette.requests import Request
 
-from upwell_shared.errors import Forbidden, NotFound
+from upwell_shared.errors import Forbidden, NotFound, Unauthenticated
 
 Facts = TypeVar("Facts")
+
+
+class UserRole(StrEnum):
+    """What somebody may be in general; what that lets them do is said by the policies of each service."""
+
+    PARTICIPANT = "participant"
+    COORDINATOR = "coordinator"
+    HR_ADMIN = "hr_admin"
+    ANALYST = "analyst"
+    OPS = "ops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,13 @@ class Authenticator(Protocol):
     async def authenticate(self, token: str) -> Principal:
         """Raises Unauthenticated, whatever is wrong with the token and without saying what."""
         ...
+
+
+class Nobody:
+    """The authenticator of a process that was given no other: it lets nobody in."""
+
+    async def authenticate(self, _: str) -> Principal:
+        raise Unauthenticated
 
 
 class RequestFacts(NamedTuple):

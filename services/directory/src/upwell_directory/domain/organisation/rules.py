@@ -89,6 +89,8 @@ class UnitHasPeople(DomainError):
 class OpenOrganisation:
     organisation_id: UUID
     name: str
+    taken: bool
+    """Whether this id is that of a unit inside an organisation, as far as is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,8 @@ def _open_organisation(command: OpenOrganisation, state: State) -> list[Organisa
     _require_fit(command.name)
     match state:
         case NoOrganisation():
+            if command.taken:
+                raise UnitAlreadyOpened
             return [OrganisationOpened(organisation_id=command.organisation_id, name=command.name)]
         case ClosedOrganisation():
             raise OrganisationIsClosed

@@ -1,0 +1,1 @@
+"""Read models of the directory, named by the question they answer."""

@@ -1,0 +1,101 @@
+"""A service as a program: `python -m upwell_matching ROLE…`, where a role is api, relay, consume or work; or all of
+them, or `migrate`. Settings come from the environment.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
+
+import asyncpg
+from fastapi import FastAPI
+
+from upwell_shared.contracts import Contract
+from upwell_shared.database import create_pool
+from upwell_shared.event_store import EventStore
+from upwell_shared.log_identity import ClusterClient
+from upwell_shared.migrating import Source, migrate
+from upwell_shared.observability import configure_logging
+from upwell_shared.projecting import Projection, ensure
+from upwell_shared.running import run_until
+from upwell_shared.settings import ServiceSettings, load_settings
+from upwell_shared.web.policies import Authenticator
+from upwell_shared.web.serving import run, serve, stop_on_signals
+from upwell_shared.worker import Worker
+
+Role = Literal["api", "relay", "consume", "work"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+class Composition(Protocol):
+    """A service in one process, as its composition root makes it."""
+
+    @property
+    def store(self) -> EventStore: ...
+    @property
+    def closing(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What to close, in order, once all workers have ended."""
+        ...
+
+    def app(self, authenticator: Authenticator) -> FastAPI: ...
+    def workers(self, roles: Sequence[Role]) -> list[Worker]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Generic[S]):
+    """A service before it runs. Its database roles are `<name>_app` and `<name>_reader`."""
+
+    name: str
+    settings: type[S]
+    contract: Callable[[S], Contract]
+    """Its own contract, whose channels it creates."""
+    sources: Sequence[Source]
+    """Its migrations, the chassis's first."""
+    projections: Sequence[Projection[Any]]
+    compose: Callable[[S, asyncpg.Pool], Composition]
+
+    async def open_pool(self, settings: S) -> asyncpg.Pool:
+        """A pool on the service's database."""
+        return await create_pool(settings.database_url.reveal(), application_name=self.name)
+
+    async def migrate(self, dsn: str) -> None:
+        """Tables and projections, as the database's owner; safe at any time and by several at once."""
+        app_role, reader_role = f"{self.name}_app", f"{self.name}_reader"
+        await migrate(dsn, self.sources, app_role=app_role, reader_role=reader_role)
+        owner = await create_pool(dsn, application_name="migrate", size=2)
+        try:
+            await ensure(owner, self.projections, app_role=app_role, reader_role=reader_role)
+        finally:
+            await owner.close()
+
+    async def prepare(self, settings: S) -> None:
+        """The role `migrate`: the database, and the channels."""
+        await self.migrate(settings.database_url.reveal())
+        async with ClusterClient(settings.kafka_bootstrap) as cluster:
+            await cluster.create(self.contract(settings).channels)
+
+    async def run(self, settings: S, roles: Sequence[Role], authenticator: Authenticator) -> None:
+        """Serves and works until a signal says to stop. Raises what the event store refuses to start on."""
+        stop = stop_on_signals()
+        pool = await self.open_pool(settings)
+        composed = self.compose(settings, pool)
+        await composed.store.start(self.sources)
+        workers = composed.workers(roles)
+        serving = serve(composed.app(authenticator), settings, stop) if "api" in roles else None
+        await run_until(stop, *workers, serving=serving, closing=[*composed.closing, pool.close])
+
+    def entry(self, arguments: Sequence[str], authenticator: Authenticator) -> int:
+        """What `__main__` returns to the system: 0, or 2 when it was not understood."""
+        roles = [role for role in ROLES if role in arguments or "all" in arguments]
+        if arguments == ["migrate"]:
+            run(self.prepare(load_settings(self.settings)))
+        elif roles and set(arguments) <= {*ROLES, "all"}:
+            settings = load_settings(self.settings)
+            configure_logging(self.name, settings.log_level)
+            run(self.run(settings, roles, authenticator))
+        else:
+            sys.stderr.write(f"{self.name}: use one or several of {', '.join(ROLES)}; or all; or migrate\n")
+            return 2
+        return 0
