@@ -11,6 +11,7 @@ from upwell_directory import contacts, timing
 from upwell_directory.aggregates import AGGREGATES, COMMANDS, EVENTS
 from upwell_directory.api import routers
 from upwell_directory.commands import carrying_out
+from upwell_directory.importing.running import forget_imports
 from upwell_directory.projections import people_by_unit, unit_tree
 from upwell_directory.publishing import publishing
 from upwell_directory.settings import DirectorySettings
@@ -64,6 +65,7 @@ class Directory:
                 *parts.promises(COMMANDS, carrying_out(self.handler, pool)),
                 parts.forgetting(),
                 parts.chore("stray contacts", lambda: contacts.forget_strays(pool), every=_HOUR),
+                parts.chore("old imports", lambda: forget_imports(pool), every=_HOUR),
             ]
         return found
 

@@ -52,6 +52,33 @@ SELECT person_id, external_id, user_name, given_name, family_name, mail FROM con
 
 _DELETE = "DELETE FROM contacts WHERE person_id = $1"
 
+_BY_EXTERNAL_ID = """
+SELECT organisation_id, external_id, person_id, user_name, given_name, family_name, mail
+FROM contacts WHERE organisation_id = ANY ($1) AND external_id = ANY ($2)
+"""
+
+_WHOSE = """
+SELECT asked.user_name, c.organisation_id, c.external_id
+FROM unnest($1::text[]) AS asked (user_name) JOIN contacts c ON lower(c.user_name) = lower(asked.user_name)
+"""
+
+_UPDATE_MANY = """
+UPDATE contacts c
+SET user_name = new.user_name, given_name = new.given_name, family_name = new.family_name, mail = new.mail,
+    updated_at = now()
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS new (person_id, organisation_id, external_id, user_name, given_name, family_name, mail)
+WHERE c.person_id = new.person_id
+"""
+
+_INSERT_MANY = """
+INSERT INTO contacts (person_id, organisation_id, external_id, user_name, given_name, family_name, mail)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS new (person_id, organisation_id, external_id, user_name, given_name, family_name, mail)
+WHERE NOT EXISTS (SELECT FROM streams s WHERE s.stream_id = new.person_id)
+ON CONFLICT DO NOTHING
+"""
+
 # In small batches: no transaction of the product writes for long.
 _FORGET_STRAYS = """
 DELETE FROM contacts WHERE person_id IN (
@@ -111,6 +138,52 @@ async def change(pool: asyncpg.Pool, person_id: UUID, contact: Contact) -> None:
         except asyncpg.UniqueViolationError:
             # Taken since we looked; the error itself quotes what was taken.
             raise ConcurrentUpdate from None
+
+
+async def write_many(pool: asyncpg.Pool, rows: Sequence[tuple[UUID, UUID, Contact]]) -> None:
+    """Rows of (person, organisation, contact): of people about to join, or in the place of what is there.
+
+    An external id is not changed. Safe to call again. Raises ConcurrentUpdate when somebody else was given one of
+    these ids or user names since they were looked up.
+    """
+    if not rows:
+        return
+    columns = [
+        *zip(
+            *(
+                (person_id, organisation_id, *astuple(contact))
+                for person_id, organisation_id, contact in rows
+            ),
+            strict=True,
+        )
+    ]
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(_UPDATE_MANY, *columns)
+            await connection.execute(_INSERT_MANY, *columns)
+            there = await connection.fetch(_THESE, columns[0])
+    except asyncpg.UniqueViolationError:
+        raise ConcurrentUpdate from None
+    if {row["person_id"] for row in there} != {*columns[0]}:
+        raise ConcurrentUpdate
+
+
+async def by_external_id(
+    pool: asyncpg.Pool, organisation_ids: Sequence[UUID], external_ids: Sequence[str]
+) -> dict[tuple[UUID, str], tuple[UUID, Contact]]:
+    """(organisation, external id) → (person, contact), of those that have a row."""
+    return {
+        (row["organisation_id"], row["external_id"]): (
+            row["person_id"],
+            Contact(row["external_id"], *row[3:]),
+        )
+        for row in await pool.fetch(_BY_EXTERNAL_ID, organisation_ids, external_ids)
+    }
+
+
+async def whose(pool: asyncpg.Pool, user_names: Sequence[str]) -> dict[str, tuple[UUID, str]]:
+    """User name, as it is asked for → (organisation, external id) of who has it, in whatever letters."""
+    return {row[0]: (row[1], row[2]) for row in await pool.fetch(_WHOSE, user_names)}
 
 
 async def these(pool: asyncpg.Pool, person_ids: Sequence[UUID]) -> dict[UUID, Contact]:

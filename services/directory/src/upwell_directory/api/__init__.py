@@ -3,7 +3,7 @@
 import asyncpg
 from fastapi import APIRouter
 
-from upwell_directory.api import names, organisations, people, units
+from upwell_directory.api import imports, names, organisations, people, units
 from upwell_shared.clock import Clock
 from upwell_shared.handling import Handler
 
@@ -15,4 +15,5 @@ def routers(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> list[APIRoute
         units.router(handler, pool),
         people.router(handler, pool, clock),
         names.router(pool),
+        imports.router(handler, pool),
     ]

@@ -1,26 +1,14 @@
 """What is said of people over HTTP."""
 
 from datetime import date
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from pydantic import Field
-
 from upwell_directory.contacts import Contact
-from upwell_directory.domain.ladder import HIGHEST, LOWEST
 from upwell_directory.domain.person import Place, Purpose
+from upwell_directory.fields import ExternalId, GradeOnLadder, Mail, Name
 from upwell_directory.projections.people_by_unit import Row
 from upwell_shared.web.commands import Body
-
-# One line: without control characters, and with something at both ends.
-_LINE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
-
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=_LINE)]
-Mail = Annotated[
-    str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")
-]
-ExternalId = Annotated[str, Field(min_length=1, max_length=64, pattern=_LINE)]
-GradeOnLadder = Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
 
 
 class ContactDetails(Body):

@@ -10,9 +10,9 @@ from pydantic import Field
 from upwell_directory import commands
 from upwell_directory.aggregates import ORGANISATION
 from upwell_directory.api.access import wait_for
-from upwell_directory.api.units import UnitName
-from upwell_directory.domain.ladder import HIGHEST, LOWEST, LocalGrade
+from upwell_directory.domain.ladder import LocalGrade
 from upwell_directory.domain.organisation import MapGrades
+from upwell_directory.fields import GradeLabel, GradeOnLadder, UnitName
 from upwell_directory.policies import hr_admin_of_root
 from upwell_directory.projections import unit_tree
 from upwell_shared.errors import NotFound
@@ -32,8 +32,8 @@ class OrganisationToOpen(Body):
 class Grade(Body):
     """What an organisation calls a grade, and where that stands on the ladder."""
 
-    label: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]*$")]
-    grade: Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
+    label: GradeLabel
+    grade: GradeOnLadder
 
 
 class GradesToMap(Body):

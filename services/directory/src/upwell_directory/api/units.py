@@ -1,22 +1,20 @@
 """Organisations and their units."""
 
-from typing import Annotated
 from uuid import UUID, uuid5
 
 import asyncpg
 from fastapi import APIRouter, Response
-from pydantic import Field
 
 from upwell_directory import commands
 from upwell_directory.aggregates import ORGANISATION
 from upwell_directory.api.access import require_within, unit_path, wait_for
 from upwell_directory.domain.organisation import (
-    LONGEST_NAME,
     MoveUnit,
     OpenUnit,
     RenameUnit,
     UnknownUnit,
 )
+from upwell_directory.fields import UnitName
 from upwell_directory.policies import hr_admin, hr_admin_of_unit, overseer, overseer_of_unit
 from upwell_directory.projections import unit_tree
 from upwell_shared.errors import NotFound
@@ -26,8 +24,6 @@ from upwell_shared.web.cursors import Listing, Page, Paging
 from upwell_shared.web.policies import CurrentPrincipal, requires
 from upwell_shared.web.positions import After
 from upwell_shared.web.routing import api_router
-
-UnitName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class UnitToOpen(Body):

@@ -195,6 +195,17 @@ async def these(pool: asyncpg.Pool, person_ids: Sequence[UUID]) -> dict[UUID, Ro
     return {row["person_id"]: Row(*row) for row in await pool.fetch(_ROWS, person_ids)}
 
 
+async def with_all_above(pool: asyncpg.Pool, person_ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Those of them who are known here, and everybody above them."""
+    found: dict[UUID, Row] = {}
+    wanted = {*person_ids}
+    while wanted:
+        more = await these(pool, [*wanted])
+        found |= more
+        wanted = {row.manager_id for row in more.values() if row.manager_id is not None} - found.keys()
+    return found
+
+
 async def line(pool: asyncpg.Pool, manager_id: UUID, most: int = LONGEST_LINE) -> tuple[UUID, ...]:
     """A manager, their manager and so on, upwards; empty when the manager does not work here at present."""
     return tuple(await pool.fetchval(_LINE, manager_id, most))

@@ -76,9 +76,9 @@ WHERE u.organisation_id = $1 AND u.path && $2::uuid[] AND ($3::uuid IS NULL OR u
 ORDER BY u.unit_id LIMIT $4
 """
 
-_OPEN_UNITS = """
+_OPEN_AROUND = """
 SELECT u.*, o.version FROM units u JOIN organisations o USING (organisation_id)
-WHERE NOT u.closed AND u.path && $1::uuid[]
+WHERE NOT u.closed AND u.organisation_id IN (SELECT organisation_id FROM units WHERE unit_id = ANY ($1))
 """
 
 
@@ -136,9 +136,9 @@ async def units(
     return [_unit(row) for row in await pool.fetch(_UNITS, organisation_id, below, after, limit)]
 
 
-async def open_units(pool: asyncpg.Pool, below: Sequence[UUID]) -> list[Unit]:
-    """All open units at or below any of those."""
-    return [_unit(row) for row in await pool.fetch(_OPEN_UNITS, below)]
+async def open_units_around(pool: asyncpg.Pool, unit_ids: Sequence[UUID]) -> list[Unit]:
+    """All open units of the organisations that hold any of those."""
+    return [_unit(row) for row in await pool.fetch(_OPEN_AROUND, unit_ids)]
 
 
 async def grades(pool: asyncpg.Pool, organisation_id: UUID) -> tuple[int, Mapping[str, int]] | None:

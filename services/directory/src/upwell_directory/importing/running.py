@@ -1,0 +1,242 @@
+"""Looking up what a file's plan rests on, and carrying the plan out until it is done or the time is over."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Literal
+from uuid import UUID, uuid5
+
+import asyncpg
+
+from upwell_directory import contacts
+from upwell_directory.aggregates import ORGANISATION, PERSON
+from upwell_directory.domain.organisation import OpenUnit
+from upwell_directory.domain.person import JoinPerson, MovePerson, PlaceFacts, UnitFacts
+from upwell_directory.importing.planning import Known, PersonStep, Plan, UnitStep, counts, plan
+from upwell_directory.importing.reading import Fault, File, Row, read
+from upwell_directory.projections import people_by_unit, unit_tree
+from upwell_shared.decider import DomainError
+from upwell_shared.errors import IdempotencyKeyReused
+from upwell_shared.events import Envelope
+from upwell_shared.handling import Handler, Intent
+from upwell_shared.projecting import has_read, head
+from upwell_shared.web.commands import Body
+from upwell_shared.web.positions import wait_until
+
+_CHUNK: Final = 100
+_MOST_FAULTS_SHOWN: Final = 1_000
+_KEPT_DAYS: Final = 30
+
+_EARLIER = "SELECT fingerprint, report FROM imports WHERE import_id = $1"
+_BEGIN = "INSERT INTO imports (import_id, fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_END = "UPDATE imports SET report = $2::text::json WHERE import_id = $1"
+_FORGET = "DELETE FROM imports WHERE begun_at < now() - make_interval(days => $1)"
+
+
+class BadRow(Body):
+    """What keeps a row from being imported. The line is where the row begins, the header being line 1."""
+
+    line: int
+    column: str
+    detail: str
+
+
+class Report(Body):
+    """What became of a file. The numbers are of what was still to do when the request came.
+
+    `planned` a dry run · `refused` there are bad rows, and nothing was done · `under_way` send the same request
+    again, with the same Idempotency-Key, and it goes on · `done` all that could be is.
+    """
+
+    state: Literal["planned", "refused", "under_way", "done"]
+    rows_read: int
+    create: int
+    move: int
+    correct: int
+    """Rows of which only names or addresses differ."""
+    unchanged: int
+    units_to_open: int
+    remaining: int
+    """Rows that still wait."""
+    bad: int
+    bad_rows: list[BadRow]
+    """The first thousand."""
+
+
+class Import:
+    """One file of one caller. Safe to run again under the same id, at once or after a crash: it goes on."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        handler: Handler,
+        *,
+        envelope: Envelope,
+        fingerprint: bytes,
+        reach: frozenset[UUID],
+    ) -> None:
+        """`envelope` and `fingerprint` are of the request; `reach` are the units the caller may act in."""
+        self._pool = pool
+        self._handler = handler
+        self._id = envelope.command_id
+        self._envelope = envelope
+        self._fingerprint = fingerprint
+        self._reach = reach
+
+    async def dry_run(self, content: bytes) -> Report:
+        """What `run` would do. Raises Malformed."""
+        file, todo = await self._prepare(content)
+        return _report("planned", file, todo, _faults(file, todo))
+
+    async def run(self, content: bytes, *, skip_bad: bool, seconds: float) -> Report:
+        """Imports for about so many seconds. With bad rows it does nothing, unless they are to be passed over.
+
+        Raises Malformed; IdempotencyKeyReused for another file under the same id; ConcurrentUpdate when others
+        changed the same people meanwhile: run it again.
+        """
+        began = time.monotonic()
+        if (earlier := await self._earlier()) is not None:
+            return earlier
+        file, todo = await self._prepare(content)
+        faults = _faults(file, todo)
+        if faults and not skip_bad:
+            return _report("refused", file, todo, faults)
+        await self._pool.execute(_BEGIN, self._id, self._fingerprint)
+        for unit in todo.units:
+            await self._open(unit)
+        waiting = sum(len(group) for group in todo.groups)
+        for group in todo.groups:
+            for start in range(0, len(group), _CHUNK):
+                if time.monotonic() - began > seconds:
+                    return _report("under_way", file, todo, faults, waiting)
+                chunk = group[start : start + _CHUNK]
+                faults += await self._apply(chunk)
+                waiting -= len(chunk)
+        report = _report("done", file, todo, sorted(faults))
+        await self._pool.execute(_END, self._id, report.model_dump_json())
+        return report
+
+    async def _earlier(self) -> Report | None:
+        row = await self._pool.fetchrow(_EARLIER, self._id)
+        if row is None:
+            return None
+        if row["fingerprint"] != self._fingerprint:
+            raise IdempotencyKeyReused
+        return None if row["report"] is None else Report.model_validate_json(row["report"])
+
+    async def _prepare(self, content: bytes) -> tuple[File, Plan]:
+        # In a thread: a large file takes a second of computing, and others want to be answered meanwhile.
+        file = await asyncio.to_thread(read, content)
+        known = await self._look_up(file.rows)
+        return file, await asyncio.to_thread(plan, file.rows, known)
+
+    async def _look_up(self, rows: Sequence[Row]) -> Known:
+        newest = await head(self._pool)
+        for projection in (unit_tree, people_by_unit):
+            name = projection.name
+            await wait_until(lambda name=name: has_read(self._pool, name, newest))  # type: ignore[misc] # bound now
+        units = await unit_tree.open_units_around(self._pool, [*self._reach])
+        organisations = {unit.organisation_id for unit in units}
+        named = {row.contact.external_id for row in rows}
+        named |= {row.manager_external_id for row in rows if row.manager_external_id is not None}
+        stored = await contacts.by_external_id(self._pool, [*organisations], [*named])
+        return Known(
+            import_id=self._id,
+            reach=self._reach,
+            units={unit.unit_id: unit for unit in units},
+            grades={
+                organisation_id: found[1]
+                for organisation_id in organisations
+                if (found := await unit_tree.grades(self._pool, organisation_id)) is not None
+            },
+            contacts=stored,
+            people=await people_by_unit.with_all_above(
+                self._pool, [person_id for person_id, _ in stored.values()]
+            ),
+            user_names=await contacts.whose(self._pool, [row.contact.user_name for row in rows]),
+        )
+
+    async def _open(self, unit: UnitStep) -> None:
+        opening = OpenUnit(unit_id=unit.unit_id, parent_id=unit.parent_id, name=unit.name)
+        await self._handler.handle(
+            Intent(ORGANISATION, unit.organisation_id, opening),
+            envelope=self._part(unit.unit_id),
+            fingerprint=self._fingerprint,
+        )
+
+    async def _apply(self, steps: Sequence[PersonStep]) -> list[Fault]:
+        """One chunk: names first, then one command for each person. What a rule refuses is a fault of its row."""
+        changed = [
+            (step.person_id, step.organisation_id, step.contact) for step in steps if step.writes_contact
+        ]
+        await contacts.write_many(self._pool, changed)
+        found = await asyncio.gather(*(self._place(step) for step in steps))
+        return [fault for fault in found if fault is not None]
+
+    async def _place(self, step: PersonStep) -> Fault | None:
+        known = PlaceFacts(
+            unit=UnitFacts(organisation_id=step.organisation_id, is_open=True), line=step.line_above
+        )
+        command: JoinPerson | MovePerson
+        match step.action:
+            case "create":
+                command = JoinPerson(
+                    person_id=step.person_id,
+                    organisation_id=step.organisation_id,
+                    place=step.place,
+                    known=known,
+                )
+            case "move":
+                command = MovePerson(person_id=step.person_id, place=step.place, known=known)
+            case "correct" | "unchanged":
+                return None
+        try:
+            await self._handler.handle(
+                Intent(PERSON, step.person_id, command),
+                envelope=self._part(step.person_id),
+                fingerprint=self._fingerprint,
+            )
+        except DomainError as refusal:
+            return Fault(step.line, "", str(refusal))
+        return None
+
+    def _part(self, stream_id: UUID) -> Envelope:
+        """Each stream's command has an id of its own that follows from the request's."""
+        return replace(self._envelope, command_id=uuid5(self._id, str(stream_id)))
+
+
+async def forget_imports(pool: asyncpg.Pool) -> bool:
+    """Deletes what is known of files as old as the oldest command ids."""
+    await pool.execute(_FORGET, _KEPT_DAYS)
+    return False
+
+
+def _faults(file: File, todo: Plan) -> list[Fault]:
+    return sorted([*file.faults, *todo.faults])
+
+
+def _report(
+    state: Literal["planned", "refused", "under_way", "done"],
+    file: File,
+    todo: Plan,
+    faults: Sequence[Fault],
+    remaining: int = 0,
+) -> Report:
+    bad_lines = {fault.line for fault in faults}
+    asked = counts(todo.steps)
+    return Report(
+        state=state,
+        rows_read=len({row.line for row in file.rows} | {fault.line for fault in file.faults}),
+        create=asked["create"],
+        move=asked["move"],
+        correct=asked["correct"],
+        unchanged=asked["unchanged"],
+        units_to_open=len(todo.units),
+        remaining=remaining,
+        bad=len(bad_lines),
+        bad_rows=[
+            BadRow(line=fault.line, column=fault.column, detail=fault.detail)
+            for fault in faults[:_MOST_FAULTS_SHOWN]
+        ],
+    )
