@@ -12,7 +12,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from confluent_kafka import Consumer, Message, TopicPartition
 from jsonschema import Draft202012Validator
 
-from tests.shared.example import FOLDER
+from tests.shared.example import FOLDER, publishing, reactions
 from tests.shared.example.app import BOOKING, ROOM, handler
 from tests.shared.example.contract import contract
 from tests.shared.example.domain.booking import CancelBooking, ConfirmBooking, RequestBooking
@@ -24,6 +24,7 @@ from upwell_shared.events import Envelope
 from upwell_shared.handling import Intent
 from upwell_shared.lease import Lease
 from upwell_shared.relay import Relay
+from upwell_shared.testing import unpublished
 
 
 def read_all(bootstrap: str, channel: str) -> Iterator[Message]:
@@ -118,6 +119,16 @@ def test_nothing_leaves_the_example_that_subscribers_may_not_see() -> None:
     allowed: dict[str, fields.Kind] = {"booking_id": "id", "room_id": "id", "confirmed_at": "timestamp"}
     assert fields.violations(contract(), allowed) == []
     assert fields.violations(contract(), {"booking_id": "id"}) != []
+
+
+def test_all_that_the_contract_promises_is_published() -> None:
+    assert unpublished(contract(), publishing) == []
+    assert unpublished(contract(), reactions) == [
+        "BookingAgreed",
+        "BookingEnded",
+        "BookingLapsed",
+        "BookingOpened",
+    ]
 
 
 @pytest.mark.parametrize("part", ["schemas", "asyncapi"])

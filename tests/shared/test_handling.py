@@ -25,6 +25,7 @@ from tests.shared.example.domain.room import (
     RoomAlreadyOpened,
     RoomFull,
     RoomOpened,
+    SeatFreed,
     SeatTaken,
     TakeSeat,
     UnknownRoom,
@@ -306,6 +307,27 @@ async def test_a_refusal_is_not_remembered(here: Handler, pool: asyncpg.Pool) ->
 
 
 # Conflicts.
+
+
+async def test_nothing_to_do_on_one_stream_is_decided_again_when_that_stream_has_moved(
+    here: Handler, pool: asyncpg.Pool
+) -> None:
+    """The room had taken the seat already, and freed it before the booking was confirmed."""
+    room_id = await open_room(here, seats=1)
+    booking_id = await request_booking(here, room_id)
+    await here.send(room_id, TakeSeat(booking_id=booking_id), asked())
+    freed = FreeSeat(booking_id=booking_id)
+    store = Interrupted(pool, lambda: here.send(room_id, freed, asked()), times=1)
+    await confirm(handling_with(store), booking_id, room_id)
+    happened = [type(recorded.event) for recorded in await all_events(pool)][-3:]
+    assert happened == [SeatFreed, BookingConfirmed, SeatTaken]
+
+
+async def test_intents_are_one_for_each_stream(here: Handler) -> None:
+    twice = [Intent(ROOM, uuid4(), OpenRoom(seats=1))] * 2
+    for intents in ([], twice):
+        with pytest.raises(ValueError, match="one intent for each stream"):
+            await here.handle(*intents, envelope=asked())
 
 
 async def test_who_is_overtaken_decides_again_on_what_is_there_now(here: Handler, pool: asyncpg.Pool) -> None:

@@ -224,6 +224,21 @@ async def test_of_two_workers_only_the_holder_of_the_lease_steps_and_the_other_t
         assert waiting.calls[0] - stopped < 0.9, "sooner than the lease would have expired"
 
 
+async def test_a_holder_that_only_fails_makes_room_for_one_that_may_succeed(pool: asyncpg.Pool) -> None:
+    """As when one of two processes cannot reach the broker, or runs an older release."""
+
+    async def fail(_: object) -> bool:
+        raise ConnectionRefusedError
+
+    steps = Steps()
+    failing = Worker("failing", fail, lease=Lease(pool, "l", ttl=0.3))
+    well = Worker("well", steps, lease=Lease(pool, "l", ttl=0.3))
+    async with running(failing):
+        await until(lambda: failing.failing_since is not None)
+        async with running(well):
+            await until(lambda: len(steps.calls) > 0)
+
+
 async def test_a_term_is_prolonged_as_long_as_the_worker_runs(pool: asyncpg.Pool) -> None:
     steps, other = Steps(), Lease(pool, "l", ttl=0.3)
     async with running(Worker("w", steps, lease=Lease(pool, "l", ttl=0.3))):

@@ -18,8 +18,10 @@ from upwell_shared.decider import Decider, DomainError
 from upwell_shared.errors import ConcurrentUpdate, IdempotencyKeyReused, NotFound, StaleVersion
 from upwell_shared.event_store import Append, Appended, EventStore, Loaded, StreamAppend
 from upwell_shared.events import Envelope, members
+from upwell_shared.retrying import Backoff
 
 _ATTEMPTS = 3
+_APART = Backoff(first=0.004, cap=0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +100,23 @@ class Handler:
         """Carries out one command, given as one intent for each stream it touches: all are written or none.
 
         `body` is the answer kept for a repetition. Raises what `decide` raises; NotFound when a stream is of
-        another kind; StaleVersion; ConcurrentUpdate when the streams kept changing for three attempts; IdempotencyKeyReused when the command id came before with
-        another fingerprint. When the database fails the outcome is unknown: try again with the same envelope.
+        another kind; StaleVersion; ConcurrentUpdate when the streams kept changing for three attempts;
+        IdempotencyKeyReused when the command id came before with another fingerprint; ValueError unless there is one
+        intent for each stream. When the database fails the outcome is unknown: try again with the same envelope.
         """
-        if len({intent.stream_id for intent in intents}) < len(intents):
-            raise ValueError("two intents for one stream: decide them as one command")
+        if not intents or len({intent.stream_id for intent in intents}) < len(intents):
+            raise ValueError("one intent for each stream, and at least one")
         began = time.perf_counter()
         try:
-            for _ in range(_ATTEMPTS):
+            for attempt, delay in enumerate(_APART.delays(), start=1):
                 outcome = await self._attempt(intents, envelope, fingerprint, body or {})
                 if outcome is not None:
                     return outcome
                 metrics.APPEND_CONFLICTS.inc()
-                # Another append is under way on these streams; let it finish before reading again.
-                await asyncio.sleep(0)
+                if attempt == _ATTEMPTS:
+                    break
+                # Those who contend for a stream would meet again if all began anew at once.
+                await asyncio.sleep(delay)
             raise ConcurrentUpdate
         finally:
             metrics.COMMAND_SECONDS.labels(type(intents[0].command).__name__).observe(
@@ -144,7 +149,8 @@ class Handler:
                 recorded_at=now,
                 result=orjson.dumps([position, version, body]).decode(),
                 fingerprint=fingerprint,
-                streams=[stream for stream in streams if stream.events],
+                # Also those on which there was nothing to do: that was decided on a version, too.
+                streams=[stream for stream in streams if stream.events or stream.expected],
             )
         )
         if appended is Appended.WRITTEN:

@@ -27,6 +27,7 @@ CREATE TABLE timers (
     due_at         timestamptz NOT NULL,
     command_id     uuid        NOT NULL,
     type           text        NOT NULL,
+    schema_version smallint    NOT NULL,
     command        json        NOT NULL,
     correlation_id uuid        NOT NULL,
     causation_id   uuid,
@@ -42,12 +43,14 @@ WHERE t.stream_id = gone.stream_id AND t.name = gone.name
 """
 
 _SET = """
-INSERT INTO timers (name, due_at, command_id, stream_id, type, command, correlation_id, causation_id, traceparent)
-SELECT t.name, t.due_at, t.command_id, t.stream_id, t.type, t.command::json, t.correlation_id, t.causation_id,
-       t.traceparent
-FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::uuid[],
-            $9::text[])
-    AS t (name, due_at, command_id, stream_id, type, command, correlation_id, causation_id, traceparent)
+INSERT INTO timers (name, due_at, command_id, stream_id, type, schema_version, command, correlation_id, causation_id,
+                    traceparent)
+SELECT t.name, t.due_at, t.command_id, t.stream_id, t.type, t.schema_version, t.command::json, t.correlation_id,
+       t.causation_id, t.traceparent
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::smallint[], $7::text[],
+            $8::uuid[], $9::uuid[], $10::text[])
+    AS t (name, due_at, command_id, stream_id, type, schema_version, command, correlation_id, causation_id,
+          traceparent)
 """
 
 # One statement: a timer is either still set or already a to-do.
@@ -57,8 +60,8 @@ WITH due AS (
         SELECT stream_id, name FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2
     ) RETURNING *
 ), promised AS (
-    INSERT INTO todos (command_id, stream_id, type, command, correlation_id, causation_id, traceparent)
-    SELECT command_id, stream_id, type, command, correlation_id, causation_id, traceparent
+    INSERT INTO todos (command_id, stream_id, type, schema_version, command, correlation_id, causation_id, traceparent)
+    SELECT command_id, stream_id, type, schema_version, command, correlation_id, causation_id, traceparent
     FROM due ORDER BY due_at
     ON CONFLICT (command_id) DO NOTHING
 )
@@ -121,6 +124,7 @@ class Timers:
                 command_id=todo_id(recorded.event_id, change.name, recorded.stream_id, encoded.type),
                 stream_id=recorded.stream_id,
                 type=encoded.type,
+                schema_version=encoded.schema_version,
                 command=encoded.data,
                 correlation_id=recorded.envelope.correlation_id,
                 causation_id=recorded.event_id,

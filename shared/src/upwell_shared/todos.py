@@ -30,21 +30,34 @@ _NAMESPACE = UUID("8f6f0a4e-5c2f-5c0e-9c55-0b6d3f7f6a11")
 _PAGE = 200
 
 _INSERT = """
-INSERT INTO todos (command_id, stream_id, type, command, correlation_id, causation_id, traceparent)
-SELECT t.command_id, t.stream_id, t.type, t.command::json, t.correlation_id, t.causation_id, t.traceparent
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::text[])
-    WITH ORDINALITY AS t (command_id, stream_id, type, command, correlation_id, causation_id, traceparent, n)
+INSERT INTO todos (command_id, stream_id, type, schema_version, command, correlation_id, causation_id, traceparent)
+SELECT t.command_id, t.stream_id, t.type, t.schema_version, t.command::json, t.correlation_id, t.causation_id,
+       t.traceparent
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], $8::text[])
+    WITH ORDINALITY
+    AS t (command_id, stream_id, type, schema_version, command, correlation_id, causation_id, traceparent, n)
 ORDER BY t.n
 ON CONFLICT (command_id) DO NOTHING
 """
 
 _OPEN = """
-SELECT command_id, stream_id, type, command, correlation_id, causation_id, traceparent
-FROM todos WHERE parked_because IS NULL ORDER BY number LIMIT $1
+SELECT command_id, stream_id, type, schema_version, command, correlation_id, causation_id, traceparent
+FROM todos t
+WHERE parked_because IS NULL AND next_try_at <= now() AND NOT EXISTS (
+    SELECT FROM todos w
+    WHERE w.stream_id = t.stream_id AND w.number < t.number AND w.parked_because IS NULL AND w.attempts > 0
+      AND w.next_try_at > now()
+)
+ORDER BY number LIMIT $1
 """
 
 # The append that records a command's id deletes its to-do; one promised again after that is done already.
 _DONE = "DELETE FROM todos t USING commands c WHERE t.command_id = $1 AND c.command_id = t.command_id"
+
+_POSTPONE = """
+UPDATE todos SET attempts = attempts + 1, next_try_at = now() + least(60, 0.1 * 2 ^ least(attempts, 10)) * interval '1 second'
+WHERE command_id = $1
+"""
 
 _PARK = "UPDATE todos SET parked_because = $2 WHERE command_id = $1"
 
@@ -63,6 +76,7 @@ class Todo(NamedTuple):
     command_id: UUID
     stream_id: UUID
     type: str
+    schema_version: int
     command: str
     correlation_id: UUID
     causation_id: UUID | None
@@ -103,8 +117,8 @@ class TodoWorker:
     async def step(self, _: object = None) -> bool:
         """One page of to-dos; True when it found any.
 
-        What a rule refuses, what this release cannot read, and what fails for good is parked. What is transient is raised
-        once the page is through, and leaves the to-do and those behind it on its stream open.
+        What a rule refuses and what fails for good is parked. What another try, or another release, may well do is
+        postponed, with what is behind it on its stream, each time for longer up to a minute.
         """
         rows = [Todo(*row) for row in await self._pool.fetch(_OPEN, _PAGE)]
         # sorted() is stable: within a stream the promised order stays.
@@ -120,16 +134,11 @@ class TodoWorker:
     async def _take(self, todos: Sequence[Todo]) -> None:
         for todo in todos:
             with bind_correlation(todo.correlation_id):
-                await self._carry_out(todo)
+                if not await self._settle(todo):
+                    return
 
-    async def _carry_out(self, todo: Todo) -> None:
-        try:
-            command = self._commands.decode(
-                todo.type, self._commands.versions.get(todo.type, 1), todo.command
-            )
-        except UnknownEvent:
-            await self._park(todo, UnknownEvent.__name__)
-            return
+    async def _settle(self, todo: Todo) -> bool:
+        """Carries out or parks a to-do; False when it was postponed."""
         envelope = Envelope(
             command_id=todo.command_id,
             correlation_id=todo.correlation_id,
@@ -137,20 +146,24 @@ class TodoWorker:
             traceparent=todo.traceparent,
         )
         try:
+            command = self._commands.decode(todo.type, todo.schema_version, todo.command)
             outcome = await self._carry(todo.stream_id, due_now(command, self._clock), envelope)
         except DomainError as refusal:
             await self._park(todo, refusal.slug)
-        except UnknownEvent:
-            # A newer release wrote to the stream, as during a rolling restart: its own worker can read it.
-            raise
         except Exception as error:
-            if is_transient(error):
-                raise
+            # What is unknown here was written by a newer release, as during a rolling restart, which can read it.
+            if is_transient(error) or isinstance(error, UnknownEvent):
+                log.warning(
+                    "todo_postponed", command=todo.type, command_id=todo.command_id, error=type(error)
+                )
+                await self._pool.execute(_POSTPONE, todo.command_id)
+                return False
             log.exception("todo_failed", command=todo.type, command_id=todo.command_id)
             await self._park(todo, type(error).__name__)
         else:
             if outcome.repeated:
                 await self._pool.execute(_DONE, todo.command_id)
+        return True
 
     async def _park(self, todo: Todo, reason: str) -> None:
         log.error("todo_parked", command=todo.type, command_id=todo.command_id, reason=reason)

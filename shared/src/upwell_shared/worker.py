@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 
 from upwell_shared.lease import Fenced, Lease, Term
+from upwell_shared.metrics import WORKER_PROGRESS_TIME
 from upwell_shared.retrying import Backoff, is_transient
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ Step = Callable[[Term | None], Awaitable[bool]]
 _RESTED_AFTER = 60.0
 _ATTEMPTS_PER_TTL = 10
 _RENEWALS_PER_TTL = 3
+_HOPELESS_TTLS = 3
 
 _log = structlog.get_logger()
 
@@ -111,9 +113,10 @@ class Worker:
             await self._pause(lease.ttl / _ATTEMPTS_PER_TTL)
             return
         _log.info("lease_acquired", worker=self.name, lease=lease.name, epoch=term.epoch)
+        began = time.monotonic()
         keeper = asyncio.create_task(_keep(lease, term), name=f"{self.name} keeps its lease")
         try:
-            while term.valid and not self._stopping.is_set():
+            while term.valid and not self._stopping.is_set() and not self._hopeless(began, lease):
                 await self._turn(term)
         finally:
             keeper.cancel()
@@ -122,6 +125,15 @@ class Worker:
                 await self._release(lease, term)
             else:
                 _log.warning("lease_lost", worker=self.name, lease=lease.name, epoch=term.epoch)
+        if self._hopeless(began, lease):
+            # Longer than a stand-by waits between two attempts.
+            await self._pause(lease.ttl)
+
+    def _hopeless(self, began: float, lease: Lease) -> bool:
+        """Whether this term has seen nothing but failures for so long that another process should have a try."""
+        return self.failing_since is not None and (
+            time.monotonic() - max(began, self.failing_since) > _HOPELESS_TTLS * lease.ttl
+        )
 
     async def _release(self, lease: Lease, term: Term) -> None:
         try:
@@ -180,6 +192,7 @@ class Worker:
 
     def _succeeded(self) -> None:
         self.progressed_at = time.monotonic()
+        WORKER_PROGRESS_TIME.labels(self.name).set_to_current_time()
         if self.failing_since is not None:
             lasted = self.progressed_at - self.failing_since
             _log.info("worker_recovered", worker=self.name, after_seconds=round(lasted, 3))

@@ -6,16 +6,15 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
-from tests.shared.example import api, timing
+from tests.shared.example import api, reactions, timing
 from tests.shared.example.aggregates import AGGREGATES, BOOKING, COMMANDS, EVENTS, ROOM
 from tests.shared.example.contract import contract
 from tests.shared.example.projections import how_bookings_stand, who_sits_where
 from tests.shared.example.publishing import publishing
-from tests.shared.example.reactions import free_the_seat
 from tests.shared.example.settings import ExampleSettings
 from upwell_shared.clock import Clock
 from upwell_shared.composing import Parts
-from upwell_shared.consuming import Handlers
+from upwell_shared.consuming import Handlers, reactions_of
 from upwell_shared.event_store import EventStore
 from upwell_shared.handling import Handler
 from upwell_shared.migrating import CHASSIS
@@ -80,7 +79,7 @@ class Example:
         if "relay" in roles:
             found.append(parts.relay())
         if "consume" in roles:
-            found += parts.consumer([self.contract], Handlers(FOREIGN, [free_the_seat], COMMANDS))
+            found += parts.consumer([self.contract], Handlers(FOREIGN, reactions_of(reactions), COMMANDS))
         if "work" in roles:
             found += [
                 *parts.projectors(OWN),

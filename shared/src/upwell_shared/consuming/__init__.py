@@ -3,7 +3,13 @@
 from upwell_shared.consuming.applying import Applied, Applier, Batch, Overtaken
 from upwell_shared.consuming.consumer import Consumer, ConsumerSettings
 from upwell_shared.consuming.dead_letters import DeadLettersFull, Limits
-from upwell_shared.consuming.handlers import ForeignProjection, HandlerFailed, Handlers, Reaction
+from upwell_shared.consuming.handlers import (
+    ForeignProjection,
+    HandlerFailed,
+    Handlers,
+    Reaction,
+    reactions_of,
+)
 from upwell_shared.consuming.retrier import Retrier
 from upwell_shared.consuming.sequencing import Reason, Record
 
@@ -23,4 +29,5 @@ __all__ = [
     "Reason",
     "Record",
     "Retrier",
+    "reactions_of",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
 from typing import Protocol
 
 from upwell_shared.contracts import Consumed
@@ -26,6 +27,17 @@ class Reaction(Protocol):
     __name__: str
 
     def __call__(self, event: Consumed, /) -> Iterable[Send]: ...
+
+
+def reactions_of(module: ModuleType) -> list[Reaction]:
+    """Every public function a module defines: a `reactions.py` is its own list."""
+    return [
+        found
+        for name, found in vars(module).items()
+        if isinstance(found, FunctionType)
+        and found.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
 
 
 class HandlerFailed(UpwellError):
@@ -87,6 +99,7 @@ class Handlers:
                 command_id=todo_id(event.event_id, reaction.__name__, send.stream_id, encoded.type),
                 stream_id=send.stream_id,
                 type=encoded.type,
+                schema_version=encoded.schema_version,
                 command=encoded.data,
                 correlation_id=event.correlation_id,
                 causation_id=event.event_id,

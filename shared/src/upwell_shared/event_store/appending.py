@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,11 +17,14 @@ import asyncpg
 
 from upwell_shared.contracts import Publication
 from upwell_shared.database import Connection
+from upwell_shared.errors import Unavailable
 from upwell_shared.events import Encoded, Envelope
 
 # A batch is bounded in commands, so that its locks are short, and in bytes, so that its memory is.
 _MOST_COMMANDS = 128
 _MOST_BYTES = 4_000_000
+# Seconds of work: who comes later than that had better be told.
+_MOST_WAITING = 10_000
 
 # So long the writer keeps its connection when nothing comes: to take one from the pool and to give it back costs as
 # much of this process's time as the rest of an append.
@@ -44,7 +46,9 @@ class Appended(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAppend:
-    """What one command writes to one stream. The counts are the stream's after this append.
+    """What one command writes to one stream, or without events: that the stream must not have moved.
+
+    The counts are the stream's after this append.
 
     `expected` is the version the stream was loaded at, 0 for one that must not exist yet; never a guess, since the
     readers' order rests on its having been read before.
@@ -93,9 +97,11 @@ class Appender:
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, append: Append) -> Appended:
-        """Raises what the database raised; after a lost connection the outcome is unknown, so try again with
+        """Raises what the database raised, and Unavailable when too many wait already; after a lost connection the outcome is unknown, so try again with
         the same command id: it is written once.
         """
+        if len(self._waiting) >= _MOST_WAITING:
+            raise Unavailable
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, future))
         self._arrived.set()
@@ -212,5 +218,5 @@ def columns(batch: Sequence[Append]) -> tuple[list[tuple[Any, ...]], ...]:
                 records.append((number, p.event_id, *place, p.type, p.headers, p.body, at))
     # Locked in this order by every process, so that none waits for another in a circle.
     for rows in (commands, streams):
-        rows.sort(key=itemgetter(1))
+        rows.sort(key=lambda row: row[1].int)
     return commands, streams, events, records

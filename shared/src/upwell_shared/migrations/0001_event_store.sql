@@ -62,16 +62,21 @@ CREATE TABLE todos (
     command_id     uuid        PRIMARY KEY,
     stream_id      uuid        NOT NULL,
     type           text        NOT NULL,
+    schema_version smallint    NOT NULL,
     command        json        NOT NULL,
     correlation_id uuid        NOT NULL,
     causation_id   uuid,
     traceparent    text,
     -- Set when a rule said no or the command failed for good; a person decides what then.
     parked_because text,
+    -- What could not be done for want of something that may come holds up its stream until then, and nobody else.
+    attempts       int         NOT NULL DEFAULT 0,
+    next_try_at    timestamptz NOT NULL DEFAULT '-infinity',
     number         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX todos_open ON todos (number) WHERE parked_because IS NULL;
+CREATE INDEX todos_waiting ON todos (stream_id, number) WHERE parked_because IS NULL AND attempts > 0;
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -132,7 +137,7 @@ BEGIN
 
     -- LATERAL: one stream after another, so that they are locked in the order in which they are given.
     SELECT coalesce(array_agg(s.command) FILTER (WHERE coalesce(held.version, 0) <> s.expected), '{}'),
-           count(*) FILTER (WHERE s.expected = 0), count(held.version)
+           count(*) FILTER (WHERE s.expected = 0 AND s.version > 0), count(held.version)
     INTO conflicts, beginning, moving
     FROM unnest(a_stream) s
     LEFT JOIN LATERAL (SELECT t.version FROM streams t WHERE t.stream_id = s.stream_id FOR UPDATE) held ON true;
@@ -142,14 +147,15 @@ BEGIN
             INSERT INTO streams (stream_id, type, version, public_sequence, internal_sequence)
             SELECT s.stream_id, s.type, s.version, s.public_sequence, s.internal_sequence
             FROM unnest(a_stream) s
-            WHERE s.expected = 0 AND s.command <> ALL (conflicts)
+            WHERE s.expected = 0 AND s.version > 0 AND s.command <> ALL (conflicts)
             ON CONFLICT (stream_id) DO NOTHING
             RETURNING stream_id
         )
         SELECT coalesce(array_agg(stream_id), '{}') INTO begun FROM inserted;
         IF cardinality(begun) < beginning THEN
             conflicts := conflicts || ARRAY(
-                SELECT s.command FROM unnest(a_stream) s WHERE s.expected = 0 AND s.stream_id <> ALL (begun));
+                SELECT s.command FROM unnest(a_stream) s
+                WHERE s.expected = 0 AND s.version > 0 AND s.stream_id <> ALL (begun));
         END IF;
     END IF;
 
@@ -178,7 +184,8 @@ BEGIN
         UPDATE streams t
         SET version = s.version, public_sequence = s.public_sequence, internal_sequence = s.internal_sequence
         FROM unnest(a_stream) s
-        WHERE t.stream_id = s.stream_id AND s.expected > 0 AND s.command <> ALL (refused);
+        WHERE t.stream_id = s.stream_id AND s.expected > 0 AND s.version > s.expected
+          AND s.command <> ALL (refused);
     END IF;
 
     INSERT INTO events (stream_id, version, event_id, type, schema_version, data, command_id, correlation_id,

@@ -1,6 +1,6 @@
 """Golden files: what a store may hold, kept as bytes, so that no release forgets how to read it.
 
-A service's test is `check_golden_files(EVENTS, Path(__file__).parent / "golden", [RoomOpened(seats=2), ...])`.
+A service's test is `check_golden_files(EVENTS, Path(__file__).parent / "golden")`.
 `<Type>.v<N>.json` is written once, when that version is current, and never changed.
 """
 
@@ -10,24 +10,28 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from upwell_shared.events import EventCodec
+from upwell_shared.testing.samples import sample
 
 WRITE = "UPWELL_WRITE_GOLDEN"
 _NAME = re.compile(r"(?P<type>\w+)\.v(?P<version>\d+)\.json")
 
 
-def check_golden_files(codec: EventCodec, folder: Path, examples: Iterable[object]) -> None:
+def check_golden_files(codec: EventCodec, folder: Path, examples: Iterable[object] = ()) -> None:
     """Every type the codec knows has a file for each of its versions; each decodes; current ones encode to their bytes.
 
-    `examples` hold one event of each class, from which a missing file of a current version is written when the
-    environment says UPWELL_WRITE_GOLDEN=1. Raises AssertionError, listing all that is wrong.
+    A missing file of a current version is written when the environment says UPWELL_WRITE_GOLDEN=1: from the event of its
+    class in `examples`, or from a sample with every field filled. Raises AssertionError, listing all that is wrong.
     """
-    current = {encoded.type: encoded for encoded in map(codec.encode, examples)}
-    wrong = [f"no example of {name}" for name in codec.current if name not in current]
-    for encoded in current.values():
-        file = folder / f"{encoded.type}.v{encoded.schema_version}.json"
-        if not file.exists() and os.environ.get(WRITE) == "1":
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(encoded.data + "\n", "utf-8")
+    if os.environ.get(WRITE) == "1":
+        given = {type(example): example for example in examples}
+        for name in codec.current:
+            kind = codec.classes[name]
+            encoded = codec.encode(given.get(kind) or sample(kind))
+            file = folder / f"{encoded.type}.v{encoded.schema_version}.json"
+            if not file.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                file.write_text(encoded.data + "\n", "utf-8")
+    wrong: list[str] = []
     there = {file.name for file in folder.glob("*.json")}
     # A name no class bears any more ended at a version only its files know.
     wanted = {f"{name}.v{v}.json" for name in codec.current for v in range(1, codec.versions[name] + 1)}
