@@ -249,7 +249,12 @@ SABOTAGES = (
     Sabotage(
         "the compare-and-set of a stream's progress",
         "consuming/applying.py",
-        ((" AND p.sequence = w.sequence_before AND p.letters = w.letters_before\n", "\n"),),
+        (
+            (
+                "WHERE (p.stream_id, p.sequence, p.letters) IN (SELECT * FROM unnest($3::uuid[], $7::int[], $8::int[]))",
+                "WHERE $7::int[] IS NOT NULL AND $8::int[] IS NOT NULL",
+            ),
+        ),
         (f"{_CONSUMING}two_members_on_different_logs_do_not_apply_an_event_twice",),
     ),
     Sabotage(

@@ -148,6 +148,14 @@ class Project:
 
 
 @dataclass(frozen=True)
+class Collide:
+    """Both replicas of a part take a step at the same time; the first may die."""
+
+    part: Literal["who_sits_where", "timers", "reader", "worker", "ticker"]
+    death: Death | None = None
+
+
+@dataclass(frozen=True)
 class Advance:
     """Time passes."""
 
@@ -168,7 +176,7 @@ class SetBack:
 
 Step = (
     Ask | AskBoth | AskTwice | AskSlowly | AskAgain | Commit
-    | Elect | Relay | Consume | Work | Tick | Project
+    | Elect | Relay | Consume | Work | Tick | Project | Collide
     | Advance | LoseLog | SetBack
 )  # fmt: skip
 Program = list[Step]
@@ -216,6 +224,9 @@ _projecting: st.SearchStrategy[Step] = st.builds(
     Project, st.sampled_from(["who_sits_where", "timers"]), _replicas, _deaths(7)
 )
 _ticking = st.builds(Tick, _replicas, _deaths(1))
+_colliding = st.builds(
+    Collide, st.sampled_from(["who_sits_where", "timers", "reader", "worker", "ticker"]), _deaths(8)
+)
 _electing = st.builds(Elect, _replicas)
 _losing = st.builds(LoseLog, st.sampled_from(["deleted", "renamed"]))
 
@@ -259,9 +270,11 @@ _pieces: list[st.SearchStrategy[tuple[Step, ...]]] = [
         st.tuples(_working),
         st.tuples(_projecting),
         st.tuples(_ticking),
+        st.tuples(_colliding),
     ],
     *[st.tuples(_relaying, _consuming)] * 3,
     st.tuples(_relaying, _consuming, _working),
+    st.tuples(_relaying, _colliding, _colliding),
     *[_overtaken] * 2,
     st.tuples(st.builds(Commit, st.booleans())),
     st.tuples(st.builds(Advance, st.sampled_from([1, 49])), _projecting, _ticking),

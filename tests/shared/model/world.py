@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from tests.shared.model.program import (
     AskBoth,
     AskSlowly,
     AskTwice,
+    Collide,
     Commit,
     Consume,
     Death,
@@ -70,6 +71,7 @@ class World:
         self.asked: list[Asked] = []
         self._slow: tuple[Asked, SlowPool, asyncio.Task[None]] | None = None
         self._offsets: dict[tuple[object, ...], int] = {}
+        self._checking = asyncio.Lock()
 
         self.deaths: Counter[str] = Counter()
         self.troubles: Counter[str] = Counter()
@@ -142,11 +144,17 @@ class World:
                 await self._consume(replica, looks=looks, stops=stops, death=death)
             case Work(replica, death):
                 await self._end_slow(lost=False)
-                await self._workers[replica].run(TodoWorker.step, death)
+                await self._turn("worker", replica, death)
             case Tick(replica, death):
-                await self._tickers[replica].run(Ticker.step, death)
+                await self._turn("ticker", replica, death)
             case Project(projection, replica, death):
-                await self._projectors[projection][replica].run(Projector.step, death)
+                await self._turn(projection, replica, death)
+            case Collide(part, death):
+                await self._end_slow(lost=False)
+                outcomes = await asyncio.gather(
+                    self._turn(part, 0, death), self._turn(part, 1, None), return_exceptions=True
+                )
+                _raise_first(outcomes)
             case Advance(hours):
                 self.clock.forward(timedelta(hours=hours))
             case LoseLog(how):
@@ -180,8 +188,7 @@ class World:
                 # Another attempt's refusal says nothing about the one that was not answered.
                 for asked, _ in each:
                     asked.refusal = None
-            elif isinstance(outcome, BaseException):
-                raise outcome
+        _raise_first(outcomes)
 
     async def _send_slowly(self, asked: Asked) -> None:
         await self._end_slow(lost=False)
@@ -229,6 +236,17 @@ class World:
         self._terms[replica] = term
         return term
 
+    async def _turn(self, part: str, replica: int, death: Death | None) -> None:
+        match part:
+            case "reader":
+                await self._consume(replica, looks=False, stops=False, death=death)
+            case "worker":
+                await self._workers[replica].run(TodoWorker.step, death)
+            case "ticker":
+                await self._tickers[replica].run(Ticker.step, death)
+            case projection:
+                await self._projectors[projection][replica].run(Projector.step, death)
+
     async def _relay(self, replica: int, page: int, *, looks: bool, death: Death | None) -> bool:
         term = self._terms[replica] or await self._elect(replica)
         try:
@@ -247,13 +265,16 @@ class World:
 
     async def _check_offsets(self) -> None:
         """Whoever reads: what is read of a log stays read."""
-        rows = await self.pool.fetch(
-            "SELECT consumer, log_id, channel, partition, next_offset FROM consumer_offsets"
-        )
-        offsets = {(*row,)[:-1]: row["next_offset"] for row in rows}
-        for place, offset in self._offsets.items():
-            assert offsets[place] >= offset, f"reading of {place} went back from {offset} to {offsets[place]}"
-        self._offsets = offsets
+        async with self._checking:
+            rows = await self.pool.fetch(
+                "SELECT consumer, log_id, channel, partition, next_offset FROM consumer_offsets"
+            )
+            offsets = {(*row,)[:-1]: row["next_offset"] for row in rows}
+            for place, offset in self._offsets.items():
+                assert offsets[place] >= offset, (
+                    f"reading of {place} went back from {offset} to {offsets[place]}"
+                )
+            self._offsets = offsets
 
     # The end.
 
@@ -291,6 +312,13 @@ class World:
         row = await self.pool.fetchrow(_LEFT, self.clock.now())
         assert row is not None
         return [name for name, undone in row.items() if undone]
+
+
+def _raise_first(outcomes: Sequence[object]) -> None:
+    """What nobody had to expect."""
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Crash | ConcurrentUpdate):
+            raise outcome
 
 
 _LEFT = """
