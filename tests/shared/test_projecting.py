@@ -21,8 +21,9 @@ from tests.shared.example.domain.room import FreeSeat, OpenRoom, RoomOpened, Sea
 from tests.shared.example.projections import who_sits_where
 from tests.shared.test_event_store import call_append, to_stream
 from tests.shared.world import NOW, all_events, asked, open_room, request_booking
+from upwell_shared import projecting
 from upwell_shared.database import Connection, create_pool
-from upwell_shared.events import Recorded
+from upwell_shared.events import Position, Recorded
 from upwell_shared.handling import Handler
 from upwell_shared.projecting import (
     Projection,
@@ -570,6 +571,66 @@ async def test_tables_are_made_once_by_several_at_once(pool: asyncpg.Pool, owner
     await asyncio.gather(*(ensure(owner_pool, [who_sits_where, other], **ROLES) for _ in range(3)))
     assert await pool.fetchval("SELECT count(*) FROM projections WHERE name = 'seats_again'") == 1
     assert await pool.fetch("SELECT * FROM seats_again") == []
+
+
+async def test_an_own_projection_that_comes_later_begins_at_the_first_event(
+    pool: asyncpg.Pool, owner_pool: asyncpg.Pool, here: Handler
+) -> None:
+    """Only what others published is past; so the tables wait for a version, and its projector gives them one."""
+    await live_a_little(here)
+    await pool.execute(
+        "INSERT INTO progress VALUES ('reader', 'upwell.example.v1', $1, 1, $2, 0)", uuid4(), uuid4()
+    )
+    later = Seats(version=3, name="rooms_again", tables="CREATE TABLE rooms_again (room_id uuid);")
+
+    async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> None:
+        opened = [(r.stream_id,) for r in events if isinstance(r.event, RoomOpened)]
+        await connection.executemany("INSERT INTO rooms_again VALUES ($1)", opened)
+
+    later.project = project  # type: ignore[method-assign]
+    await ensure(owner_pool, [later], **ROLES)
+    async with pool.acquire() as connection:
+        with pytest.raises(ProjectionSuperseded, match="rebuild it"):
+            await enter(connection, later)
+    await catch_up(pool, later)
+    assert await pool.fetchval("SELECT count(*) FROM rooms_again") == 2
+    assert await pool.fetchval("SELECT version FROM projections WHERE name = 'rooms_again'") == 3
+
+
+# Whoever migrates or switches has this lock until its transaction ends.
+_HOLDS = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')"
+
+
+async def test_a_rebuild_reads_one_page_at_most_while_it_holds_the_live_one(
+    pool: asyncpg.Pool, owner_pool: asyncpg.Pool, here: Handler
+) -> None:
+    """The live projector gets three pages ahead between the last fold and the hold: the first hold is let go."""
+    await live_a_little(here)
+    await catch_up(pool)
+    held: list[int] = []
+    late: list[str] = []
+
+    class Watched(Seats):
+        async def project(self, connection: Connection, events: Sequence[Recorded[Any]]) -> None:
+            await super().project(connection, events)
+            if await connection.fetchval(_HOLDS):
+                held.append(len(events))
+
+    real = projecting.hold_live
+
+    async def hold_late(connection: Connection, name: str) -> Position:
+        if not late:
+            late.append(name)
+            for _ in range(3 * PAGE):
+                await open_room(here, seats=1)
+            await catch_up(pool)
+        return await real(connection, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(projecting, "hold_live", hold_late)
+        await rebuilding(pool, owner_pool, Watched())
+    assert held == [PAGE]
+    assert await is_sound(pool)
 
 
 async def test_roles_may_do_in_new_tables_what_they_may_do_in_old(

@@ -5,10 +5,13 @@ with that schema first on the transaction's search path. Readers use the views i
 generation. A rebuild fills a new generation beside the live one and switches in one transaction.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import asyncpg
+import structlog
 
 from upwell_shared.database import Connection, one
 from upwell_shared.errors import UpwellError
@@ -16,7 +19,12 @@ from upwell_shared.events import START, EventCodec, Position, Recorded
 from upwell_shared.migrating import alone, grant
 from upwell_shared.tail import events_after
 
+_log = structlog.get_logger()
+
 _PAGE = 500
+_LET_GO_SECONDS = 0.05
+_UNFILLED = 0
+"""The version of a live generation that nobody has filled yet, see `ensure`."""
 
 Event_contra = TypeVar("Event_contra", contravariant=True)
 
@@ -39,8 +47,15 @@ class Projection(Protocol[Event_contra]):
     async def project(self, connection: Connection, events: Sequence[Event_contra]) -> None: ...
 
 
+class Roles(TypedDict):
+    """The database roles that are given their rights on new tables."""
+
+    app_role: str
+    reader_role: str
+
+
 class ProjectionSuperseded(UpwellError):
-    """This release's version of the projection is not the live one: deploy the release that matches the database."""
+    """This release's version of the projection is not the live one: rebuild it, or deploy the release that matches."""
 
 
 class RebuildAbandoned(UpwellError):
@@ -81,6 +96,8 @@ RETURNING generation, schema, live
 
 _CREATE = "SELECT format('CREATE SCHEMA %I', $1::text), set_config('search_path', quote_ident($1) || ', public', true)"
 _ABSENT = "SELECT NOT EXISTS (SELECT FROM projections WHERE name = $1 AND live)"
+_CONSUMED = "SELECT EXISTS (SELECT FROM progress)"
+_ADOPT = "UPDATE projections SET version = $2 WHERE name = $1 AND live AND version = $3 RETURNING true"
 
 # Rows before schemas: a rebuild at work takes them in this order too.
 _FORGET_OTHERS = """
@@ -99,6 +116,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY relname
 """
 
+# Readers of the live tables hold up a switch, and while it waits, new readers wait behind it.
+_WAIT_BRIEFLY = "SET LOCAL lock_timeout = '50ms'"
 _LOCK_LIVE = "SELECT tx, position FROM projections WHERE name = $1 AND live FOR UPDATE"
 _CURSOR = "SELECT tx, position FROM projections WHERE name = $1 AND generation = $2"
 _RETIRE = "UPDATE projections SET live = false WHERE name = $1 AND live RETURNING schema"
@@ -153,8 +172,11 @@ class Projector:
 
     async def step(self, _: object = None) -> bool:
         """Reads and folds one page in one transaction; True when there was one. Raises ProjectionSuperseded."""
+        name, version = self._projection.name, self._projection.version
         async with self._pool.acquire() as connection:
-            live = await connection.fetchrow(_LIVE, self._projection.name, self._projection.version)
+            live = await connection.fetchrow(_LIVE, name, version)
+            if live is None and await connection.fetchval(_ADOPT, name, version, _UNFILLED):
+                live = await connection.fetchrow(_LIVE, name, version)
             if live is None:
                 raise ProjectionSuperseded(_superseded(self._projection))
             # Where another replica was faster its rows are in and ours are not: go on from there.
@@ -184,21 +206,22 @@ class Projector:
         generation as it was. Reads see the old rows until the switch and the new ones after it. A rebuild begun while
         another runs takes its place: the earlier one raises RebuildAbandoned.
         """
-        name = self._projection.name
-        generation = await create_generation(
-            owner, self._projection, app_role=app_role, reader_role=reader_role
-        )
-        async with owner.acquire() as connection:
-            while await self._fold_next(connection, generation):
-                pass
-        async with owner.acquire() as connection, connection.transaction():
-            # The live projector waits here; what it had read beyond us is read before the switch.
-            goal = await hold_live(connection, name)
-            while await self._cursor(connection, generation) < goal:
+        roles = Roles(app_role=app_role, reader_role=reader_role)
+        generation = await create_generation(owner, self._projection, **roles)
+
+        async def caught_up(connection: Connection, goal: Position) -> bool:
+            # What the live projector had read beyond us is read before the switch, if it is no more than a page.
+            if await self._cursor(connection, generation) < goal:
                 await self._fold_next(connection, generation)
-            await switch(connection, name, generation)
-            await grant(connection, app_role=app_role, reader_role=reader_role)
-        return generation
+            return await self._cursor(connection, generation) >= goal
+
+        while True:
+            async with owner.acquire() as connection:
+                while await self._fold_next(connection, generation):
+                    pass
+            if await switch_if(owner, self._projection.name, generation, caught_up, **roles):
+                return generation
+            await asyncio.sleep(_LET_GO_SECONDS)
 
     async def _fold_next(self, connection: Connection, generation: int) -> bool:
         folded = await self._fold(connection, generation, await self._cursor(connection, generation))
@@ -222,18 +245,62 @@ async def create_generation(
     """
     async with owner.acquire() as connection, connection.transaction():
         await alone(connection)
-        return await _create(connection, projection, app_role=app_role, reader_role=reader_role)
+        return await _create(
+            connection, projection, projection.version, app_role=app_role, reader_role=reader_role
+        )
 
 
 async def ensure(
     owner: asyncpg.Pool, projections: Sequence[Projection[Any]], *, app_role: str, reader_role: str
 ) -> None:
-    """Creates the tables of every projection that has none yet; part of `migrate`, and like it safe to call at once."""
+    """Creates the tables of every projection that has none yet; part of `migrate`, and like it safe to call at once.
+
+    What is new in a service that has consumed others' events has missed these. Therefore it is live, empty, and of
+    version 0, which `enter` refuses: the new release's consumer stands still until somebody rebuilds the projection,
+    which is to be done when no consumer of the earlier release runs any more. One fed by own events begins at the first
+    of them, so its projector takes it over as it is.
+    """
     for projection in projections:
         async with owner.acquire() as connection, connection.transaction():
             await alone(connection)
             if await connection.fetchval(_ABSENT, projection.name):
-                await _create(connection, projection, app_role=app_role, reader_role=reader_role)
+                version = _UNFILLED if await connection.fetchval(_CONSUMED) else projection.version
+                await _create(connection, projection, version, app_role=app_role, reader_role=reader_role)
+
+
+async def switch_if(
+    owner: asyncpg.Pool,
+    name: str,
+    generation: int,
+    caught_up: Callable[[Connection, Position], Awaitable[bool]],
+    *,
+    app_role: str,
+    reader_role: str,
+) -> bool:
+    """Switches to a generation if it turns out to have caught up while the live one is held; else lets go.
+
+    `caught_up` gets the transaction and how far the live one has read. All tail readers of the cluster wait for it: it
+    reads nothing but the database, and little. Lets go too when somebody reads the live tables for long. Raises
+    RebuildAbandoned when the generation is gone.
+    """
+    try:
+        async with owner.acquire() as connection, connection.transaction():
+            live = await hold_live(connection, name)
+            held_at = time.perf_counter()
+            await connection.execute(_WAIT_BRIEFLY)
+            if not await caught_up(connection, live):
+                return False
+            await switch(connection, name, generation)
+            await grant(connection, app_role=app_role, reader_role=reader_role)
+    except asyncpg.LockNotAvailableError:
+        return False
+    _log.info(
+        "switched",
+        projection=name,
+        generation=generation,
+        held_ms=round((time.perf_counter() - held_at) * 1000),
+    )
+    return True
 
 
 async def switch(connection: Connection, name: str, generation: int) -> None:
@@ -249,11 +316,11 @@ async def switch(connection: Connection, name: str, generation: int) -> None:
 
 
 async def _create(
-    connection: Connection, projection: Projection[Any], *, app_role: str, reader_role: str
+    connection: Connection, projection: Projection[Any], version: int, *, app_role: str, reader_role: str
 ) -> int:
     # The new number is taken while the old ones are there: one that came again would let an abandoned rebuild go on
     # in the tables of the one that took its place.
-    generation, schema, live = await one(connection, _RESERVE, projection.name, projection.version)
+    generation, schema, live = await one(connection, _RESERVE, projection.name, version)
     await _run_each(connection, _FORGET_OTHERS, projection.name, generation)
     create, _ = await one(connection, _CREATE, schema)
     await connection.execute(create)
@@ -271,4 +338,4 @@ async def _run_each(connection: Connection, statement: str, *arguments: object) 
 
 
 def _superseded(projection: Projection[Any]) -> str:
-    return f"version {projection.version} of projection {projection.name} is not the live one: deploy what matches"
+    return f"version {projection.version} of projection {projection.name} is not the live one: rebuild it, or deploy what matches"
