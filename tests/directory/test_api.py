@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from tests.directory.world import GRADE, SINCE, World, running, until
+from tests.directory.world import GRADE, SINCE, World, running
+from tests.service_process import until
 from upwell_directory import contacts
 from upwell_shared.testing.databases import Dsns
 from upwell_shared.web.policies import UserRole

@@ -1,8 +1,7 @@
 """The directory in this process, on a real database, with people who ask it things."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +18,6 @@ from upwell_shared.testing import FixedClock
 from upwell_shared.testing.databases import Dsns
 from upwell_shared.web.policies import Principal, UserRole
 
-PATIENCE = 20.0
 GRADE, SINCE = 7, "2024-01-01"
 
 
@@ -38,14 +36,6 @@ class Tokens:
         if token not in self.known:
             raise Unauthenticated
         return self.known[token]
-
-
-async def until(reached: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once it is so; fails the test when that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not await reached():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.02)
 
 
 class World:

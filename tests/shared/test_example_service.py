@@ -1,11 +1,7 @@
 """The example as its users see it: over HTTP, in a process of its own, on both brokers."""
 
 import asyncio
-import os
-import signal
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,83 +10,17 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.shared.conftest import Dsns
-from upwell.servers.processes import ChildProcess, free_port
+from tests.service_process import ServiceProcess, until
 from upwell.servers.testing import SharedBroker
-from upwell_shared.clock import SimulatedClock
-
-PATIENCE = 30.0
-REPOSITORY = Path(__file__).parents[2]
+from upwell_shared.testing.databases import Dsns
 
 
-async def until(reached: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once it is so; fails the test when that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not await reached():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.02)
-
-
-class Service:
-    """The example, and a client of it."""
+class Service(ServiceProcess):
+    """The example, under a name of its own, and what its users do."""
 
     def __init__(self, dsns: Dsns, broker: SharedBroker, folder: Path) -> None:
-        self.port = free_port()
-        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
-        self.clock = SimulatedClock(folder / "clock")
-        self.log = folder / "example.log"
         self.owner = f"example{uuid4().hex[:8]}"
-        common = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY),
-            "UPWELL_ENV": "test",
-            "UPWELL_KAFKA_BOOTSTRAP": broker.bootstrap,
-            "UPWELL_CONSUMER_SESSION_MS": str(broker.session_timeout_ms),
-            "UPWELL_CONSUMER_HEARTBEAT_MS": str(broker.heartbeat_interval_ms),
-            "UPWELL_CLOCK_FILE": str(folder / "clock"),
-            "UPWELL_EXAMPLE_OWNER": self.owner,
-        }
-        self.migration = common | {"UPWELL_EXAMPLE_DATABASE_URL": dsns.owner}
-        self.environment = common | {
-            "UPWELL_EXAMPLE_DATABASE_URL": dsns.app,
-            "UPWELL_EXAMPLE_PORT": str(self.port),
-        }
-        self.process: ChildProcess | None = None
-
-    def spawn(self, environment: dict[str, str], *roles: str) -> ChildProcess:
-        return ChildProcess.spawn(
-            [sys.executable, "-m", "tests.shared.example", *roles],
-            name="example",
-            log=self.log,
-            cwd=REPOSITORY,
-            environment=environment,
-        )
-
-    async def start(self) -> None:
-        self.process = self.spawn(self.environment, "all")
-        await until(self.is_ready)
-
-    async def is_ready(self) -> bool:
-        assert self.process is not None
-        assert self.process.running, self.log.read_text()[-3000:]
-        try:
-            return (await self.http.get("/health/ready")).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    async def command(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        key: UUID | None = None,
-        if_match: int | None = None,
-    ) -> httpx2.Response:
-        told = {"Authorization": "Bearer ada", "Idempotency-Key": str(key or uuid4())}
-        if if_match is not None:
-            told["If-Match"] = f'"{if_match}"'
-        return await self.http.request(method, path, json=body, headers=told)
+        super().__init__("tests.shared.example", dsns, broker, folder, UPWELL_EXAMPLE_OWNER=self.owner)
 
     async def book(self, room: UUID) -> UUID:
         """A confirmed booking."""
@@ -109,11 +39,10 @@ class Service:
 @pytest.fixture
 async def service(dsns: Dsns, broker: SharedBroker, tmp_path: Path) -> AsyncIterator[Service]:
     service = Service(dsns, broker, tmp_path)
-    await service.spawn(service.migration, "migrate").succeeded(within=PATIENCE)
+    await service.migrate()
     await service.start()
     yield service
-    assert service.process is not None
-    await service.process.stop(signal.SIGTERM, within=PATIENCE)
+    await service.stop()
     await service.http.aclose()
 
 
@@ -242,8 +171,7 @@ async def test_a_stopping_service_answers_what_it_has_taken(service: Service, po
         for b in bookings
     ]
     await asked[0]
-    assert service.process is not None
-    await service.process.stop(signal.SIGTERM, within=PATIENCE)
+    await service.stop()
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     kept = {
         booking
