@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-isolated test-kafka check check-format check-lint check-types check-imports check-locks \
+.PHONY: help dev test test-isolated test-kafka test-faults check check-format check-lint check-types check-imports check-locks \
 	check-hygiene bench lock format clean
 
 help:                 ## this list
@@ -30,6 +30,10 @@ test-isolated:        ## every package imports with its own dependencies only (p
 
 test-kafka: java dev  ## the tests that run on Apache Kafka: needs Java 17+ and Maven
 	@$(BIN)/python -m pytest -m kafka $(PYTEST_ARGS)
+
+RUNS ?= 1000
+test-faults: dev       ## RUNS other random programs with crashes than the 200 of make test; SEED=… repeats a run
+	@UPWELL_MODEL_PROGRAMS=$(RUNS) $(BIN)/python -m pytest tests/shared/test_model.py -s $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .PHONY: java
 java:

@@ -11,14 +11,15 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from tests.shared.conftest import Dsns
-from tests.shared.example.app import EVENTS
-from tests.shared.example.domain.room import RoomOpened, SeatTaken
+from tests.shared.example.app import COMMANDS, EVENTS, handler
+from tests.shared.example.domain.room import FreeSeat, RoomOpened, SeatTaken
 from upwell_shared.clock import WallClock
 from upwell_shared.database import create_pool
 from upwell_shared.event_store import Append, Appended, EventStore, StreamAppend
 from upwell_shared.event_store.appending import APPEND, columns
 from upwell_shared.events import START, Envelope, Position, Recorded, UnknownEvent
 from upwell_shared.tail import events_after
+from upwell_shared.todos import Todo, TodoWorker, insert
 
 
 def envelope(command_id: UUID | None = None) -> Envelope:
@@ -191,19 +192,20 @@ async def test_a_reader_waits_for_an_older_open_append_and_then_reads_in_order(p
 
 
 async def test_sixteen_writers_and_a_reader_miss_nothing_and_keep_every_stream_in_order(dsns: Dsns) -> None:
-    """Writers hold their transactions open for random moments; a reader follows them from start to end."""
-    pool = await create_pool(dsns.app, application_name="writers", size=18)
+    """Writers hold their transactions open for random moments, reactions run; a reader follows from start to end."""
+    pool = await create_pool(dsns.app, application_name="writers", size=24)
     rng = random.Random(20)
     streams = [uuid4() for _ in range(6)]
+    bookings = [uuid4() for _ in range(4)]
     written: list[tuple[UUID, int]] = []
-    done = asyncio.Event()
+    done, over = asyncio.Event(), asyncio.Event()
 
     async def writer() -> None:
         store = EventStore(pool, EVENTS)
         for _ in range(25):
             stream_id = rng.choice(streams)
             head = (await store.load(stream_id))[stream_id].version
-            event = SeatTaken(booking_id=uuid4()) if head else RoomOpened(seats=9)
+            event = SeatTaken(booking_id=rng.choice(bookings)) if head else RoomOpened(seats=9)
             async with pool.acquire() as connection, connection.transaction():
                 outcome = await call_append(connection, to_stream(stream_id, head, event))
                 # Commit late: what commits meanwhile was written later and must wait for this one.
@@ -211,11 +213,22 @@ async def test_sixteen_writers_and_a_reader_miss_nothing_and_keep_every_stream_i
             if outcome == ["written"]:
                 written.append((stream_id, head + 1))
 
+    async def reactor() -> None:
+        """Promises commands in transactions of some length, as a consumer does, and has them carried out."""
+        worker = TodoWorker(pool, COMMANDS, handler(pool, WallClock()).send, WallClock())
+        while not done.is_set():
+            command = COMMANDS.encode(FreeSeat(booking_id=rng.choice(bookings)))
+            todo = Todo(uuid4(), rng.choice(streams), *command, uuid4(), None, None)
+            async with pool.acquire() as connection, connection.transaction():
+                await insert(connection, [todo])
+                await asyncio.sleep(rng.random() * 0.005)
+            await worker.step()
+
     async def reader() -> list[tuple[UUID, int]]:
         seen: list[tuple[UUID, int]] = []
         at, finished = START, False
         while True:
-            finished = done.is_set()
+            finished = over.is_set()
             page = await read(pool, at, 7)
             seen += [(r.stream_id, r.version) for r in page]
             if page:
@@ -225,12 +238,18 @@ async def test_sixteen_writers_and_a_reader_miss_nothing_and_keep_every_stream_i
             else:
                 await asyncio.sleep(0.001)
 
+    following = [asyncio.create_task(each) for each in (reactor(), reactor())]
     reading = asyncio.create_task(reader())
     await asyncio.gather(*(writer() for _ in range(16)))
     done.set()
+    await asyncio.gather(*following)
+    over.set()
     seen = await reading
+    stored = await pool.fetch("SELECT stream_id, version, type FROM events")
     assert len(written) > 100
-    assert sorted(seen) == sorted(written)
+    assert {row["type"] for row in stored} == {"RoomOpened", "SeatTaken", "SeatFreed"}
+    assert sorted(seen) == sorted((row["stream_id"], row["version"]) for row in stored)
+    assert set(written) <= set(seen)
     for stream_id in streams:
         versions = [version for seen_id, version in seen if seen_id == stream_id]
         assert versions == list(range(1, len(versions) + 1))
