@@ -18,9 +18,10 @@ from tests.shared.example.projections import how_bookings_stand
 from tests.shared.example.settings import ExampleSettings
 from tests.shared.relay_world import delete_channels
 from upwell.servers.testing import SharedBroker
+from upwell_shared import projecting
 from upwell_shared.consuming.rebuilding import LettersOpen, RebuildFailed, rebuild
 from upwell_shared.database import Connection
-from upwell_shared.events import Envelope
+from upwell_shared.events import Envelope, Position
 from upwell_shared.handling import Intent
 from upwell_shared.log_identity import ClusterClient
 from upwell_shared.projecting import ProjectionSuperseded, ensure, enter
@@ -280,6 +281,35 @@ async def test_a_projection_that_comes_after_its_consumer_has_begun_is_refused_u
         assert await pool.fetchval("SELECT count(*) FROM bookings_again") == 5
         async with pool.acquire() as connection, connection.transaction():
             await enter(connection, later)
+
+
+async def test_a_rebuild_overtaken_by_the_live_consumer_before_the_switch_misses_nothing(
+    dsns: Dsns,
+    pool: asyncpg.Pool,
+    owner_pool: asyncpg.Pool,
+    tansu: SharedBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All streams were compared before, and the live consumer moves on before it is held."""
+    async with Running(dsns, pool, tansu) as running:
+        await running.request(5)
+        await running.caught_up(5)
+        real, held = projecting.hold_live, 0
+
+        async def hold_late(connection: Connection, name: str) -> Position:
+            nonlocal held
+            held += 1
+            if held <= 3:
+                await running.request(5)
+                await running.caught_up(5 + 5 * held)
+            return await real(connection, name)
+
+        monkeypatch.setattr(projecting, "hold_live", hold_late)
+        await running.rebuild(owner_pool)
+        assert held == 4
+        before = await rows(owner_pool, "projection_how_bookings_stand_1")
+        assert len(before) == 20
+        assert await rows(pool, "public") == before
 
 
 async def test_nobody_waits_for_the_log_while_the_live_generation_is_held(
