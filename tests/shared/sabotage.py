@@ -40,6 +40,7 @@ _STORE = "tests/shared/test_event_store.py::test_"
 _CONSUMING = "tests/shared/test_consuming.py::test_"
 _HANDLING = "tests/shared/test_handling.py::test_"
 _PROJECTING = "tests/shared/test_projecting.py::test_"
+_REBUILDING = "tests/shared/test_rebuilding.py::test_"
 _RELAY = "tests/shared/test_relay.py::test_"
 _RELAY_FAULTS = "tests/shared/test_relay_faults.py::test_"
 _STARTING = "tests/shared/test_starting.py::test_"
@@ -176,7 +177,12 @@ SABOTAGES = (
     Sabotage(
         "the last pages before the switch",
         "projecting.py",
-        (("while await self._cursor(connection, generation) < goal:", "while False:"),),
+        (
+            (
+                "            if await self._cursor(connection, generation) < goal:\n",
+                "            return True\n            if False:\n",
+            ),
+        ),
         (f"{_PROJECTING}a_rebuild_overtaken_by_appends_and_the_live_projector_anywhere_misses_nothing",),
     ),
     Sabotage(
@@ -273,6 +279,26 @@ SABOTAGES = (
         "consuming/applying.py",
         (("if log_id is None or log_id == batch.log_id:", "if True:"),),
         (f"{_CONSUMING}records_of_another_log_have_no_effect_here",),
+    ),
+    Sabotage(
+        "the live consumer's progress as the limit of a rebuild",
+        "consuming/filling.py",
+        (("if name is not None and name[1] > applied.get(name[0], 0):", "if False:"),),
+        (
+            f"{_REBUILDING}a_rebuild_from_a_log_that_is_being_filled_again_waits_for_it_and_loses_nothing[tansu]",
+        ),
+    ),
+    Sabotage(
+        "the comparison of all streams before the switch",
+        "consuming/rebuilding.py",
+        (("await self._pool.fetch(_BEHIND, *self._names, self._channels, _FEW_STREAMS + 1)", "[]"),),
+        (f"{_REBUILDING}a_rebuild_does_not_wait_for_ever_for_what_the_log_does_not_hold[another history]",),
+    ),
+    Sabotage(
+        "the last look before the switch",
+        "consuming/rebuilding.py",
+        (("        goals = await self._goals(connection)\n", "        return True\n        goals = {}\n"),),
+        (f"{_REBUILDING}a_rebuild_overtaken_by_the_live_consumer_before_the_switch_misses_nothing",),
     ),
 )
 
