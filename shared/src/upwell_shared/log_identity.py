@@ -10,9 +10,10 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -74,6 +75,13 @@ class Cluster:
 
     cluster_id: str
     partitions: Mapping[str, int]
+
+
+class Fetched(NamedTuple):
+    """Batches of a partition as the broker keeps them, the last perhaps cut off, and the offset after its last record."""
+
+    data: bytes
+    end: int
 
 
 class ClusterClient:
@@ -148,35 +156,54 @@ class ClusterClient:
                     ends[TopicPartition(topic, partition)] = offset
         return ends
 
+    async def fetch(
+        self, places: Mapping[TopicPartition, int], *, each: int, total: int
+    ) -> dict[TopicPartition, Fetched]:
+        """What lies at those offsets of some partitions, which the last `look()` must have shown; waits half a second for it.
+
+        About `each` bytes of a partition and `total` of all, but one whole batch at least. A partition that has
+        nothing there, or for which no room was left, is not among the answers. Raises OffsetOutOfRangeError for an
+        offset outside of a partition.
+        """
+        found = {}
+        for node, topics in self._by_leader(places, places.__getitem__, each).items():
+            answer = await self._client.send(node, FetchRequest(_FETCH_WAIT_MS, 1, total, 0, topics))
+            for topic, partitions in answer.topics:
+                for partition, error_code, end, *_, data in partitions:
+                    _raise_for(error_code, topic)
+                    if data:
+                        found[TopicPartition(topic, partition)] = Fetched(bytes(data), end)
+        return found
+
     async def last_value(self, channel: str) -> bytes | None:
-        """The value of the last record of a channel of one partition; None when there is no record."""
+        """The value of the last record of a channel of one partition; None when there is no record.
+
+        Empty when the record has none, or is none that can be read.
+        """
         place = TopicPartition(channel, 0)
         end = (await self.end_offsets({channel: 1}))[place]
         if end == 0:
             return None
-        ((node, topics),) = self._by_leader([place], lambda _: end - 1, _META_BYTES).items()
-        answer = await self._client.send(node, FetchRequest(_FETCH_WAIT_MS, 1, _META_BYTES, 0, topics))
-        value: bytes | None = None
-        for topic, partitions in answer.topics:
-            for _, error_code, *rest in partitions:
-                if kafka.for_code(error_code) is kafka.OffsetOutOfRangeError:
-                    return None  # deleted by hand
-                _raise_for(error_code, topic)
-                batches = MemoryRecords(rest[-1])
-                while batches.has_next():
-                    for record in batches.next_batch():
-                        value = record.value
-        if value is None:
+        try:
+            found = await self.fetch({place: end - 1}, each=_META_BYTES, total=_META_BYTES)
+        except kafka.OffsetOutOfRangeError:
+            return None  # deleted by hand
+        if place not in found:
             raise kafka.KafkaTimeoutError(f"{channel} did not give its last record")
+        value = b""
+        with suppress(Exception):  # anything: aiokafka lets through what its decoders raise
+            batches = MemoryRecords(found[place].data)
+            while batches.has_next():
+                value = b""
+                for record in batches.next_batch():
+                    value = record.value or b""
         return value
 
-    async def create(self, channels: Iterable[ChannelSpec]) -> None:
+    async def create(self, channels: Iterable[ChannelSpec]) -> set[str]:
         """Makes those that do not exist, and waits until all have the right number of partitions, each with a leader.
 
         One with the wrong number is made anew if it is empty: a broker with auto-creation makes such channels when a
-        consumer asks for them first. Raises WrongPartitionCount if it holds records. One that is not empty when it was
-        just made is made once more: Tansu takes records for channels that do not exist, and they turn up, with the
-        partitions' state in disorder, in a channel that is made later.
+        consumer asks for them first. Raises WrongPartitionCount if it holds records. Returns the names of those made.
         """
         wanted = {spec.name: spec for spec in channels}
         made: set[str] = set()
@@ -187,16 +214,24 @@ class ClusterClient:
                 again = await self.wrong_counts(seen, wanted.values())
                 missing = [spec for spec in wanted.values() if spec.name not in seen.partitions]
                 if not missing and not again:
-                    ends = await self.end_offsets({spec.name: spec.partitions for spec in wanted.values()})
-                    again = sorted({place.topic for place, end in ends.items() if end > 0} & made)
-                    if not again:
-                        return
-                made = await self._make([*missing, *(wanted[name] for name in again)], instead_of=again)
+                    await self.end_offsets({spec.name: spec.partitions for spec in wanted.values()})
+                    return made
+                made |= await self._make([*missing, *(wanted[name] for name in again)], instead_of=again)
             except _NOT_YET as error:
                 _log.debug("channels_not_ready", error=repr(error))
             if time.monotonic() > deadline:
                 raise kafka.KafkaTimeoutError(f"{', '.join(wanted)} are still not there")
             await asyncio.sleep(_CREATION_POLL_SECONDS)
+
+    async def not_empty(self, channels: Collection[ChannelSpec]) -> list[ChannelSpec]:
+        """Those that hold records, as of the last `look()`, which must have shown them all."""
+        ends = await self.end_offsets({spec.name: spec.partitions for spec in channels})
+        full = {place.topic for place, end in ends.items() if end > 0}
+        return [spec for spec in channels if spec.name in full]
+
+    async def make_anew(self, channels: Collection[ChannelSpec]) -> None:
+        """Deletes channels with all they hold, and makes them; `create` waits until they are there."""
+        await self._make(channels, instead_of=[spec.name for spec in channels])
 
     async def _make(self, channels: Iterable[ChannelSpec], *, instead_of: Sequence[str]) -> set[str]:
         """The names of those that did not exist until now."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -53,6 +53,8 @@ UPDATE cursors SET tx = '0', position = 0, log_id = $3, cluster_id = $4, acknowl
 WHERE name = $1 AND epoch = $2
 RETURNING true
 """
+
+_HOLDS = "SELECT true FROM cursors WHERE name = $1 AND epoch = $2"
 
 CURSOR = "relay"
 """The name of its row in `cursors`; a service has one relay."""
@@ -133,7 +135,7 @@ class Relay:
         self._cursor: _Cursor | None = None
         self._link: _Link | None = None
         self._ahead: _Ahead | None = None
-        self._buried: set[asyncio.Task[None]] = set()
+        self._buried: set[asyncio.Task[Any]] = set()
 
     async def step(self, term: Term | None) -> bool:
         """Publish the next page; True when there was one. Whatever fails, the next call starts from the cursor.
@@ -154,7 +156,7 @@ class Relay:
             raise
 
     async def close(self) -> None:
-        """Let go of the broker."""
+        """Let go of the broker and the database; waits for what still runs, for as long as a page may take."""
         self._drop()
         if self._buried:
             await asyncio.wait(self._buried, timeout=self._limit)
@@ -282,12 +284,27 @@ class Relay:
         if not await self._pool.fetchval(_BEGIN_LOG, CURSOR, cursor.epoch, log_id, seen.cluster_id):
             self._fenced(cursor.epoch)
         async with asyncio.timeout(2 * self._limit):
-            await link.cluster.create(self._channels)
+            await self._make_channels(link.cluster, cursor)
             link.producer.know(link.cluster)
             named = encode_log_id(log_id, datetime.now(UTC).isoformat())
             await link.producer.say(meta_channel(self._owner), b"log_id", named)
         cursor.at, cursor.log_id, cursor.cluster_id, cursor.acknowledged = START, log_id, seen.cluster_id, {}
         _log.info("log_begun", owner=self._owner, log_id=str(log_id), cluster=seen.cluster_id, reason=reason)
+
+    async def _make_channels(self, cluster: ClusterClient, cursor: _Cursor) -> None:
+        """Channels for the log that was just begun; those made now are empty in the end.
+
+        Tansu takes records for channels that do not exist, and they turn up, with the partitions' state in disorder,
+        in a channel that is made later. In one that was just made only the relay that holds the cursor knows that
+        there is nothing to lose yet.
+        """
+        made = await cluster.create(self._channels)
+        own = [spec for spec in self._channels if spec.name in made]
+        while own and (full := await cluster.not_empty(own)):
+            if not await self._pool.fetchval(_HOLDS, CURSOR, cursor.epoch):
+                self._fenced(cursor.epoch)
+            await cluster.make_anew(full)
+            await cluster.create(self._channels)
 
     # The broker.
 
@@ -311,6 +328,7 @@ class Relay:
     def _drop(self) -> None:
         if self._ahead is not None:
             self._ahead.rows.cancel()
+            self._ending(self._ahead.rows)
             self._ahead = None
         if self._link is not None:
             self._bury(self._link)
@@ -318,6 +336,9 @@ class Relay:
 
     def _bury(self, link: _Link) -> None:
         """Close in the background: it can take as long as a request, and nothing waits for what it still does."""
-        task = asyncio.create_task(link.close(), name=f"relay of {self._owner} closes its connections")
+        self._ending(asyncio.create_task(link.close(), name=f"relay of {self._owner} closes its connections"))
+
+    def _ending(self, task: asyncio.Task[Any]) -> None:
+        """Remember what is ending, so that `close` waits for it."""
         self._buried.add(task)
         task.add_done_callback(self._buried.discard)

@@ -13,6 +13,7 @@ from upwell_shared import metrics
 from upwell_shared.consuming import dead_letters
 from upwell_shared.consuming.dead_letters import Limits, Place
 from upwell_shared.consuming.handlers import Effects, HandlerFailed
+from upwell_shared.consuming.salvaging import Salvaged
 from upwell_shared.consuming.sequencing import Failure, Page, Read, Reason, Record, Stream
 from upwell_shared.contracts import Consumed, Contract, Unreadable, decode
 from upwell_shared.contracts.headers import LOG_ID
@@ -212,6 +213,8 @@ class Applier:
         return {**found, **await self._faults(connection, rest)}
 
     def _read(self, channel: str, record: Record) -> Read:
+        if isinstance(record, Salvaged) and record.damage is not None:
+            return Unreadable(record.damage)
         try:
             return decode(record.headers, record.key, record.value, self._contracts, channel=channel)
         except Unreadable as reason:
@@ -271,7 +274,7 @@ def _log_of(record: Record, read: Read) -> UUID | None:
     if not isinstance(read, Unreadable):
         return read.log_id
     for name, value in record.headers:
-        if name == LOG_ID:
+        if name == LOG_ID and value is not None:
             with suppress(ValueError):
                 return UUID(value.decode("ascii", "replace"))
     return None

@@ -25,8 +25,16 @@ from upwell_shared.consuming.dead_letters import DeadLettersFull, Limits
 from upwell_shared.consuming.handlers import Handlers
 from upwell_shared.consuming.membership import Assignments, Reading, leave
 from upwell_shared.consuming.offsets import Offsets, Part
+from upwell_shared.consuming.salvaging import of_records, salvage
 from upwell_shared.contracts import Contract
-from upwell_shared.log_identity import ClusterClient, LogIdentity, read_log_id
+from upwell_shared.log_identity import (
+    Cluster,
+    ClusterClient,
+    LogIdentity,
+    UnreadableLogIdentity,
+    meta_channel,
+    read_log_id,
+)
 from upwell_shared.metrics import CONSUMER_LAG_SECONDS
 
 _log = structlog.get_logger()
@@ -97,6 +105,7 @@ class Consumer:
         self._committed_at = float("-inf")
         self._passed_over: set[UUID] = set()
         self._waiting = False
+        self._unnamed: set[str] = set()
 
     @property
     def assignment(self) -> frozenset[tuple[str, int]]:
@@ -139,7 +148,7 @@ class Consumer:
         """After any trouble with the broker everything is made anew."""
         try:
             yield
-        except (kafka.KafkaError, OSError):
+        except Exception:
             await self.close()
             raise
 
@@ -157,9 +166,10 @@ class Consumer:
         seen = await self._client.look()
         logs = {}
         for owner, channels in self._channels.items():
-            if all(channel in seen.partitions for channel in channels):
-                logs[owner] = LogIdentity(seen.cluster_id, await read_log_id(self._client, seen, owner))
-        logs = {owner: log for owner, log in logs.items() if log.log_id is not None}
+            if all(channel in seen.partitions for channel in channels) and (
+                log_id := await self._log_of(owner, self._client, seen)
+            ):
+                logs[owner] = LogIdentity(seen.cluster_id, log_id)
         self._looked_at = time.monotonic()
         if self._group is not None and logs == self._logs:
             return
@@ -174,6 +184,18 @@ class Consumer:
         if logs:
             await self._join([channel for owner in logs for channel in self._channels[owner]])
             self._looked_at = time.monotonic()
+
+    async def _log_of(self, owner: str, client: ClusterClient, seen: Cluster) -> UUID | None:
+        """None also while something else than a log's name lies in the meta channel, which the relay will answer."""
+        try:
+            log_id = await read_log_id(client, seen, owner)
+        except UnreadableLogIdentity:
+            if owner not in self._unnamed:
+                _log.warning("log_not_named", consumer=self._name, channel=meta_channel(owner))
+            self._unnamed.add(owner)
+            return None
+        self._unnamed.discard(owner)
+        return log_id
 
     async def _join(self, channels: Sequence[str]) -> None:
         group = AIOKafkaConsumer(
@@ -244,6 +266,33 @@ class Consumer:
         except kafka.OffsetOutOfRangeError as error:
             await self._restart(error.args[0])
             return {}
+        except Exception as error:
+            if not of_records(error):
+                raise
+            return await self._salvage(error)
+
+    async def _salvage(self, error: Exception) -> Mapping[TopicPartition, list[Any]]:
+        """What the client should have fetched instead of this error. Raises it when there is nothing it cannot read."""
+        reading, assignment, places = self._reading, self._reading.assignment, dict(self._reading.next)
+        # It has lost what it held of other partitions too: they are placed anew.
+        reading.next.clear()
+        found = {} if self._client is None else await salvage(self._client, places)
+        if not found:
+            raise error
+        if reading.assignment != assignment:
+            return {}
+        for part, records in found.items():
+            _log.error(
+                "records_not_readable",
+                consumer=self._name,
+                channel=part.topic,
+                partition=part.partition,
+                offset=places[part],
+                error=type(error).__name__,
+            )
+            reading.next[part] = places[part]
+            self._group.seek(part, records[-1].offset + 1)
+        return found
 
     async def _restart(self, places: Mapping[TopicPartition, int]) -> None:
         """What to read next is not there. Unless the log is another one, everything there is comes again."""
@@ -291,6 +340,7 @@ class Consumer:
                 applied = await self.applier.apply(batch)
             except Overtaken:
                 _log.warning("overtaken", consumer=self._name, channel=part.topic, partition=part.partition)
+                self._looked_at = float("-inf")
                 return
             except DeadLettersFull:
                 _log.error(

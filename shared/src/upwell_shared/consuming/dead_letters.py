@@ -93,7 +93,7 @@ class _Stored(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 async def load(connection: Connection, consumer: str, channel: str, streams: Mapping[UUID, Stream]) -> None:
@@ -156,12 +156,10 @@ def _columns(place: Place, letter: Parked) -> tuple[Any, ...]:
 
 
 def _dump(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
-    # Values may be any bytes, and null, which aiokafka's types leave out.
+    # Values may be any bytes.
     return orjson.dumps([(n, None if v is None else base64.b64encode(v).decode()) for n, v in headers])
 
 
 def _record(row: asyncpg.Record) -> _Stored:
-    headers: list[tuple[str, Any]] = [
-        (n, None if v is None else base64.b64decode(v)) for n, v in orjson.loads(row["headers"])
-    ]
+    headers = [(n, None if v is None else base64.b64decode(v)) for n, v in orjson.loads(row["headers"])]
     return _Stored(row["record_offset"], row["key"], row["body"], headers)
