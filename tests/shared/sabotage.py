@@ -232,7 +232,7 @@ SABOTAGES = (
         "the relay's look at the log",
         "relay.py",
         (("        if reason is None:\n", '        if reason != "first start":\n'),),
-        (f"{_RELAY_FAULTS}a_log_lost_while_no_relay_runs_is_filled_again[emptied_disks-tansu]",),
+        (f"{_RELAY_FAULTS}a_log_lost_while_no_relay_runs_is_filled_again[tansu-emptied_disks]",),
     ),
     Sabotage(
         "the name in the relay's look at the log",
@@ -244,7 +244,7 @@ SABOTAGES = (
         "the offset that tells a log was lost",
         "producing.py",
         (("    if answer.offset <= after:\n", "    if False:\n"),),
-        (f"{_RELAY}a_log_that_was_lost_is_filled_again[tansu]",),
+        ("tests/shared/test_lost_log.py::test_an_offset_given_out_twice_begins_a_new_log_at_once[tansu]",),
     ),
     Sabotage(
         "the compare-and-set of the consumer's offset",

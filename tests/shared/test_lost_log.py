@@ -29,7 +29,7 @@ from tests.shared.model.reckoning import (
     check_seats,
     facts_of,
 )
-from tests.shared.relay_world import Sent, in_order
+from tests.shared.relay_world import Sent, delete_channels, drain, in_order, world, write
 from tests.shared.relay_world import World as Published
 from tests.shared.test_relay_faults import (
     Server,
@@ -39,12 +39,15 @@ from tests.shared.test_relay_faults import (
     server,
 )
 from upwell.servers.apache_kafka import ApacheKafka
+from upwell.servers.testing import SharedBroker
 from upwell_shared.clock import WallClock
 from upwell_shared.consuming import Consumer, ConsumerSettings, Handlers
 from upwell_shared.events import Envelope
 from upwell_shared.handling import Handler, Intent
 from upwell_shared.lease import Lease
+from upwell_shared.log_identity import ClusterClient
 from upwell_shared.projecting import Projector
+from upwell_shared.retrying import retry
 from upwell_shared.running import Wakes
 from upwell_shared.todos import TodoWorker
 from upwell_shared.worker import Worker
@@ -233,3 +236,22 @@ async def reckon(pipeline: Pipeline) -> None:
         Sent(r["key"], r["sequence"], r["event_id"]) for r in ledger if r["channel"] == published.public
     ]
     assert in_order(await published.read(len(public)), public)
+
+
+async def test_an_offset_given_out_twice_begins_a_new_log_at_once(
+    pool: asyncpg.Pool, broker: SharedBroker
+) -> None:
+    """Not only when it is time to look again: meanwhile every page would go into a log that lacks its beginning."""
+    here = world(pool, broker.bootstrap)
+    rows = await write(pool, here.public, keys=30, each=4)
+    async with here.relaying(check_every=1e9) as (relay, term), ClusterClient(here.bootstrap) as client:
+        await drain(relay, term)
+        former = await here.log_id()
+        assert former is not None
+        # Somebody restores the channels without what was in them, and all that tells is an offset.
+        await delete_channels(client, here.public)
+        await client.create(here.contract.channels)
+        rows += await write(pool, here.public, keys=30, each=1, seed=2)
+        await retry(lambda: drain(relay, term), attempts=20)
+    assert await here.log_id() != former
+    assert in_order(await here.read(len(rows)), rows)

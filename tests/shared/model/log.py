@@ -17,6 +17,9 @@ from upwell_shared.log_identity import ClusterClient, LogIdentity, encode_log_id
 _WAIT_MS = 4
 """Tansu answers nothing to a fetch that may not wait, and looks again after half of the time."""
 
+_EMPTY_PAGES = 100
+"""A busy broker may answer with nothing although there is something: so often it may before that is believed."""
+
 _BYTES = 8 * 1024 * 1024
 
 Place = tuple[str, int]
@@ -62,12 +65,20 @@ class Log:
                     found[place] = records
         return found
 
-    async def everything(self) -> dict[Place, list[Raw]]:
-        """Every record there is."""
+    async def everything(self, expected: int) -> dict[Place, list[Raw]]:
+        """Every record there is, waiting a while for `expected` different ones of the present log."""
+        log_id = (await self.identity()).log_id
         found: dict[Place, list[Raw]] = {place: [] for place in self.places}
-        while page := await self.fetch({p: r[-1].offset + 1 if r else 0 for p, r in found.items()}):
-            for place, records in page.items():
-                found[place] += records
+        different: set[tuple[bytes | None, ...]] = set()
+        for _ in range(_EMPTY_PAGES):
+            while page := await self.fetch({p: r[-1].offset + 1 if r else 0 for p, r in found.items()}):
+                for place, records in page.items():
+                    found[place] += records
+                    different |= {
+                        (r.key, dict(r.headers)["ce_id"]) for r in records if log_id_of(r) == log_id
+                    }
+            if len(different) >= expected:
+                break
         return found
 
     async def delete(self) -> None:
