@@ -113,4 +113,4 @@ def _records(data: bytes | None, position: int) -> list[Raw]:
 
 def log_id_of(record: Raw) -> UUID:
     """The log a record says it was written for."""
-    return UUID(dict(record.headers)["ce_logid"].decode())
+    return UUID((dict(record.headers)["ce_logid"] or b"").decode())

@@ -256,7 +256,7 @@ async def _log(world: World, ledger: Sequence[asyncpg.Record]) -> None:
         first: dict[Any, None] = {}
         for record in records:
             if log_id_of(record) == log_id:
-                headers = tuple((n, bytes(v)) for n, v in record.headers)
+                headers = tuple((n, bytes(v or b"")) for n, v in record.headers)
                 first.setdefault((partition, record.key, headers, record.value))
         for copy in first:
             found[channel, copy[1].decode()].append(copy)
