@@ -280,17 +280,15 @@ async def test_an_import_goes_on_where_it_stopped(world: World, monkeypatch: pyt
     await world.open_acme()
     lines, key = made_up_people(), uuid4()
     monkeypatch.setattr(importing, "_CHUNK", 20)
-    monkeypatch.setattr("upwell_directory.api.imports._SECONDS", 0.0)
     waiting: list[int] = []
     response: Any = None
-    for seconds in (0.0, 0.05, 0.05, 60.0):
+    for seconds in (0.0, 0.0, 0.0, 60.0):
         monkeypatch.setattr("upwell_directory.api.imports._SECONDS", seconds)
         response = await send(world, lines, key=key)
         assert response.status_code == (202 if response.json()["state"] == "under_way" else 200)
         waiting.append(response.json()["remaining"])
-    assert waiting[0] == 107
+    assert waiting == sorted({*waiting}, reverse=True)  # every request gets on
     assert waiting[-1] == 0
-    assert waiting == sorted(waiting, reverse=True)
     assert len(await everybody(world)) == 107
     before = await world.events()
     assert (await send(world, lines, key=key)).json() == response.json()

@@ -14,7 +14,7 @@ from upwell_shared.web.policies import CurrentPrincipal, requires
 from upwell_shared.web.routing import RawBody, api_router, takes
 
 # Well within what a request may take; a larger file goes on with the next request.
-_SECONDS: Final = 5.0
+_SECONDS: Final = 6.0
 
 
 def router(handler: Handler, pool: asyncpg.Pool) -> APIRouter:

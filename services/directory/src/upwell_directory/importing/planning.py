@@ -93,17 +93,21 @@ class _Tree:
     """The units that are there, and those the file adds, by parent and name in small letters."""
 
     known: Known
+    roots: Mapping[str, UUID] = field(init=False)
     by_name: dict[tuple[UUID | None, str], list[UUID]] = field(default_factory=dict)
     added: dict[UUID, UnitStep] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for unit in self.known.units.values():
+        units = self.known.units.values()
+        self.roots = {str(unit.unit_id): unit.unit_id for unit in units if unit.parent_id is None}
+        for unit in units:
             self.by_name.setdefault((unit.parent_id, unit.name.casefold()), []).append(unit.unit_id)
 
     def root(self, told: str) -> list[UUID]:
         """Organisations of that name, or the one with that id."""
-        roots = [unit.unit_id for unit in self.known.units.values() if unit.parent_id is None]
-        return [root for root in roots if str(root) == told] or self.by_name.get((None, told.casefold()), [])
+        if told in self.roots:
+            return [self.roots[told]]
+        return self.by_name.get((None, told.casefold()), [])
 
     def find(self, root: UUID, names: Iterable[str]) -> UUID | None:
         """The unit at the end of the path, added where missing; None when it is not the caller's to add to."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 from uuid import UUID, uuid5
@@ -90,7 +90,7 @@ class Import:
         return _report("planned", file, todo, _faults(file, todo))
 
     async def run(self, content: bytes, *, skip_bad: bool, seconds: float) -> Report:
-        """Imports for about so many seconds. With bad rows it does nothing, unless they are to be passed over.
+        """Imports for about so many seconds, and at least one chunk. With bad rows it does nothing, unless they are to be passed over.
 
         Raises Malformed; IdempotencyKeyReused for another file under the same id; ConcurrentUpdate when others
         changed the same people meanwhile: run it again.
@@ -105,14 +105,14 @@ class Import:
         await self._pool.execute(_BEGIN, self._id, self._fingerprint)
         for unit in todo.units:
             await self._open(unit)
-        waiting = sum(len(group) for group in todo.groups)
-        for group in todo.groups:
-            for start in range(0, len(group), _CHUNK):
-                if time.monotonic() - began > seconds:
-                    return _report("under_way", file, todo, faults, waiting)
-                chunk = group[start : start + _CHUNK]
-                faults += await self._apply(chunk)
-                waiting -= len(chunk)
+        chunks = list(_chunks(todo))
+        waiting = sum(map(len, chunks))
+        for chunk in chunks:
+            faults += await self._apply(chunk)
+            waiting -= len(chunk)
+            # Asked after a chunk, so that every request gets on, however long it took to plan.
+            if waiting and time.monotonic() - began > seconds:
+                return _report("under_way", file, todo, faults, waiting)
         report = _report("done", file, todo, sorted(faults))
         await self._pool.execute(_END, self._id, report.model_dump_json())
         return report
@@ -189,8 +189,8 @@ class Import:
                 )
             case "move":
                 command = MovePerson(person_id=step.person_id, place=step.place, known=known)
-            case "correct" | "unchanged":
-                return None
+            case _:
+                return None  # the names are written already
         try:
             await self._handler.handle(
                 Intent(PERSON, step.person_id, command),
@@ -210,6 +210,13 @@ async def forget_imports(pool: asyncpg.Pool) -> bool:
     """Deletes what is known of files as old as the oldest command ids."""
     await pool.execute(_FORGET, _KEPT_DAYS)
     return False
+
+
+def _chunks(todo: Plan) -> Iterator[Sequence[PersonStep]]:
+    """What there is to do, a chunk within one group at a time."""
+    for group in todo.groups:
+        steps = [step for step in group if step.action != "unchanged"]
+        yield from (steps[start : start + _CHUNK] for start in range(0, len(steps), _CHUNK))
 
 
 def _faults(file: File, todo: Plan) -> list[Fault]:
