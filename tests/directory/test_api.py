@@ -96,6 +96,8 @@ async def test_a_list_is_read_page_by_page_and_misses_nobody(world: World) -> No
     joined = {str(await world.join(acme)) for _ in range(4)} | {
         str(await world.join(sales)) for _ in range(3)
     }
+    for each in joined:
+        await world.seen(f"/v1/people/{each}")
     seen: list[str] = []
     path = "/v1/people?limit=2"
     while True:
@@ -223,12 +225,20 @@ async def test_a_repeated_command_is_answered_as_before_and_happens_once(world: 
     assert problem(other) == (422, "idempotency-key-reused")
     shown = await world.seen(f"/v1/people/{first.json()['person_id']}", first)
     assert (shown["given_name"], shown["grade"]) == ("Ada", GRADE)
+    # Also when meanwhile somebody else has taken the id it named.
+    details = {name: body[name] for name in ("user_name", "given_name", "family_name")}
+    await world.done(
+        "PUT", f"/v1/people/{first.json()['person_id']}/contact", details | {"external_id": "moved"}
+    )
+    await world.join(acme, external_id=body["external_id"])
+    assert (await world.done("POST", "/v1/people", body, key=key)).json() == first.json()
     opened = [
         await world.done("POST", "/v1/units", {"parent_id": str(acme), "name": "Sales"}, key="one")
         for _ in range(2)
     ]
     assert opened[0].json() == opened[1].json()
-    assert [kind for _, kind in await world.events()] == ["OrganisationOpened", "PersonJoined", "UnitOpened"]
+    kinds = [kind for _, kind in await world.events()]
+    assert kinds == ["OrganisationOpened", "PersonJoined", "PersonJoined", "UnitOpened"]
 
 
 async def test_what_died_between_names_and_event_counts_for_nothing_and_is_completed_or_forgotten(

@@ -30,6 +30,8 @@ SELECT $1::uuid, $2::uuid, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT FROM stre
 ON CONFLICT DO NOTHING RETURNING true
 """
 
+_HAS_JOINED = "SELECT EXISTS (SELECT FROM streams WHERE stream_id = $1)"
+
 _IN_THE_WAY = """
 SELECT person_id, organisation_id = $1 AND external_id = $2 AS by_external_id FROM contacts
 WHERE (organisation_id = $1 AND external_id = $2) OR lower(user_name) = lower($3)
@@ -120,9 +122,8 @@ async def write_first(pool: asyncpg.Pool, person_id: UUID, organisation_id: UUID
         await connection.execute(_DROP_STRAYS_IN_THE_WAY, *row[:4])
         if await connection.fetchval(_INSERT, *row):
             return
-        in_the_way = await connection.fetch(_IN_THE_WAY, *row[1:4])
-        if all(other["person_id"] != person_id for other in in_the_way):
-            _refuse(in_the_way)
+        if not await connection.fetchval(_HAS_JOINED, person_id):
+            _refuse(await connection.fetch(_IN_THE_WAY, *row[1:4]))
 
 
 async def change(pool: asyncpg.Pool, person_id: UUID, contact: Contact) -> None:

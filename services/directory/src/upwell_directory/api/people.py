@@ -120,7 +120,7 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
     @routes.get("/people/{person_id}", dependencies=[requires(sees_person, facts, hidden=True)])
     async def person(who: CurrentPrincipal, person_id: UUID, after: After, response: Response) -> Person:
         """Contact data are shown to the person and to HR alone."""
-        await wait_for(pool, after, response, people_by_unit.name)
+        await wait_for(pool, after, response, people_by_unit.name, unit_tree.name)
         found = await people_by_unit.person(pool, person_id)
         if found is None:
             raise NotFound
