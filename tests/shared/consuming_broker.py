@@ -20,12 +20,13 @@ from tests.shared.example.reactions import free_the_seat
 from tests.shared.relay_world import World as Publisher
 from upwell_shared.clock import WallClock
 from upwell_shared.consuming import Consumer, ConsumerSettings, Handlers, Limits
-from upwell_shared.contracts import Publication, record_headers
+from upwell_shared.contracts import Contract, Publication, record_headers
 from upwell_shared.database import create_pool
 from upwell_shared.retrying import Backoff
 from upwell_shared.worker import Worker
 
 PATIENCE = 40.0
+SPOILT = "to be spoilt"
 ROOT = Path(__file__).parents[2]
 
 _INSERT = """
@@ -48,13 +49,18 @@ class Scene:
         return self.publisher.pool
 
     def consumer(
-        self, pool: asyncpg.Pool | None = None, *, trail: Trail | None = None, limits: Limits | None = None
+        self,
+        pool: asyncpg.Pool | None = None,
+        *,
+        trail: Trail | None = None,
+        limits: Limits | None = None,
+        also: Sequence[Contract] = (),
     ) -> Consumer:
         return Consumer(
             self.group,
             pool or self.pool,
             self.publisher.bootstrap,
-            [self.publisher.contract],
+            [self.publisher.contract, *also],
             Handlers((trail or Trail(),), (free_the_seat,), COMMANDS),
             settings=self.settings,
             clock=WallClock(),
@@ -82,6 +88,23 @@ class Scene:
             headers = record_headers(p.headers, log_id)
             await producer.send(p.channel, p.body, str(p.key).encode(), p.partition, headers=headers)
         await producer.stop()
+
+    async def send_spoiled(
+        self, publications: Sequence[Publication], spoil: Callable[[bytearray], bytearray]
+    ) -> int:
+        """One batch for the first one's partition, as no honest client makes it; the offset it begins at."""
+        log_id = await self.publisher.log_id()
+        assert log_id is not None
+        async with AIOKafkaProducer(bootstrap_servers=self.publisher.bootstrap, acks="all") as producer:
+            batch = producer.create_batch()
+            for p in publications:
+                headers = [*record_headers(p.headers, log_id), (SPOILT, b"1")]
+                batch.append(timestamp=None, key=str(p.key).encode(), value=p.body, headers=headers)
+            batch._build()  # noqa: SLF001
+            batch._buffer = spoil(bytearray(batch._buffer))  # noqa: SLF001
+            first = publications[0]
+            sent = await producer.send_batch(batch, first.channel, partition=first.partition)
+            return int((await sent).offset)
 
     async def trails(self) -> dict[UUID, list[int]]:
         rows = await self.pool.fetch("SELECT stream_id, trail FROM trails")

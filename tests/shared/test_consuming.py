@@ -319,8 +319,17 @@ async def test_junk_is_kept_byte_by_byte_once_and_stops_no_stream_by_itself(worl
 
 
 async def test_a_null_header_is_kept_too(world: World) -> None:
-    await world.read([Raw(0, None, None, [("empty", None)])])  # type: ignore[list-item]
+    await world.read([Raw(0, None, None, [("empty", None)])])
     assert await world.pool.fetchval("SELECT headers FROM dead_letters") == b'[["empty",null]]'
+
+
+@pytest.mark.parametrize("name", [name for name, _ in record(publish(A, 1)).headers])
+async def test_a_null_in_place_of_any_header_stops_no_partition(world: World, name: str) -> None:
+    good = record(publish(A, 1))
+    nulled = good._replace(headers=[(n, None if n == name else value) for n, value in good.headers])
+    (applied,) = await world.read(records([nulled, *history(B, 1)]))
+    assert applied.applied + applied.parked.total() == 2
+    assert (await world.trails())[B] == [1]
 
 
 async def test_records_of_another_log_have_no_effect_here(world: World) -> None:

@@ -1,14 +1,16 @@
 """The identity of a log, as a reader sees it, on both brokers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from tests.shared.test_salvaging import renamed
 from upwell.servers.testing import SharedBroker
 from upwell_shared.contracts import ChannelSpec, Contract
 from upwell_shared.log_identity import (
+    Cluster,
     ClusterClient,
     UnreadableLogIdentity,
     encode_log_id,
@@ -97,3 +99,48 @@ async def test_settings_of_a_channel_are_accepted(client: ClusterClient, contrac
     name = contract.channel("internal")
     await client.create([ChannelSpec(name, 3, {"retention.ms": "-1"})])
     assert (await client.look()).partitions[name] == 3
+
+
+@pytest.mark.parametrize("garbage", [None, b"\xff" * 70_000])
+async def test_a_last_record_without_a_value_or_with_a_long_one_is_garbage_too(
+    client: ClusterClient, contract: Contract, broker: SharedBroker, garbage: bytes | None
+) -> None:
+    await client.create(contract.channels)
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all") as producer:
+        await producer.send_and_wait(contract.meta_channel, garbage, key=b"log_id", partition=0)
+    with pytest.raises(UnreadableLogIdentity, match=contract.meta_channel):
+        await read_identity(client, contract.owner)
+
+
+async def test_a_last_record_the_client_cannot_read_is_garbage_too(
+    client: ClusterClient, contract: Contract, broker: SharedBroker
+) -> None:
+    await client.create(contract.channels)
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all") as producer:
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=None, value=b"{}", headers=[("zzzz", b"1")])
+        batch._build()  # noqa: SLF001
+        batch._buffer = renamed(bytearray(batch._buffer), b"zzzz", b"\xff\xff\xff\xff")  # noqa: SLF001
+        await (await producer.send_batch(batch, contract.meta_channel, partition=0))
+    with pytest.raises(UnreadableLogIdentity, match=contract.meta_channel):
+        await read_identity(client, contract.owner)
+
+
+async def test_what_a_relay_writes_while_channels_are_made_is_left_alone(
+    contract: Contract, broker: SharedBroker
+) -> None:
+    public = contract.channel("public")
+
+    class Overtaken(ClusterClient):
+        async def look(self, channels: Iterable[str] | None = None) -> Cluster:
+            seen = await super().look(channels)
+            if public in seen.partitions and not written:
+                written.append(public)
+                await say(broker, public, b"kept")
+            return seen
+
+    written: list[str] = []
+    async with Overtaken(broker.bootstrap) as client:
+        assert await client.create(contract.channels) == {spec.name for spec in contract.channels}
+        assert written
+        assert sum((await client.end_offsets({public: 12})).values()) == 1

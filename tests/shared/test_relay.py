@@ -1,6 +1,7 @@
 """The relay on both brokers: order, completeness, fencing, crashes at every wait."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from uuid import uuid4
@@ -168,6 +169,58 @@ async def test_an_empty_channel_that_auto_creation_made_is_made_anew(here: World
             await drain(relay, term)
         assert (await client.look()).partitions[here.public] == 12
     assert in_order(await here.read(len(rows)), rows)
+
+
+async def test_records_that_turn_up_in_a_channel_just_made_are_not_in_the_new_log(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with here.relaying() as (relay, term):
+        make = ClusterClient.create
+
+        async def turn_up(client: ClusterClient, channels: Iterable[ChannelSpec]) -> set[str]:
+            made = await make(client, channels)
+            if here.public in made:
+                async with AIOKafkaProducer(bootstrap_servers=here.bootstrap) as producer:
+                    await producer.send_and_wait(here.public, b"of nobody", partition=0)
+            return made
+
+        monkeypatch.setattr(ClusterClient, "create", turn_up)
+        await relay.step(term)
+    async with ClusterClient(here.bootstrap) as client:
+        await client.look([here.public])
+        assert sum((await client.end_offsets({here.public: 12})).values()) == 0
+
+
+async def test_a_relay_replaced_while_it_makes_channels_deletes_none(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = await write(here.pool, here.public, keys=5, each=5)
+    async with here.relaying() as (former, old), here.relaying() as (present, new):
+        make = ClusterClient.create
+
+        async def overtaken(client: ClusterClient, channels: Iterable[ChannelSpec]) -> set[str]:
+            made = await make(client, channels)
+            monkeypatch.undo()
+            await drain(present, new)
+            return made
+
+        monkeypatch.setattr(ClusterClient, "create", overtaken)
+        with pytest.raises(Fenced):
+            await former.step(old)
+        log_id = await here.log_id()
+        assert in_order(await here.read(len(rows)), rows)
+        await drain(present, new)
+        assert await here.log_id() == log_id
+
+
+async def test_closing_waits_for_the_page_that_is_read_ahead(here: World) -> None:
+    await write(here.pool, here.public, keys=4, each=10)
+    async with here.relaying(page=5) as (relay, term):
+        while relay._ahead is None:  # noqa: SLF001
+            await relay.step(term)
+        reading = relay._ahead.rows  # noqa: SLF001
+        await relay.close()
+        assert reading.done()
 
 
 async def test_garbage_in_the_meta_channel_is_answered_with_a_new_log(here: World) -> None:

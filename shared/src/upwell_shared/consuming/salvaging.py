@@ -111,7 +111,7 @@ def _batch(data: bytes, position: int, next_base: int) -> Iterator[Salvaged]:
         damage = f"cannot be unpacked: {type(error).__name__}"
     else:
         if damage is None:
-            yield from _records(batch)
+            yield from _records(batch, next_base)
             return
     yield Salvaged(last, None, data, (), f"the batch up to offset {last} {damage}")
 
@@ -126,10 +126,10 @@ def _unpack(batch: Any) -> str | None:
     return None
 
 
-def _records(batch: Any) -> Iterator[Salvaged]:
+def _records(batch: Any, next_base: int) -> Iterator[Salvaged]:
     if batch.is_control_batch:
         return
-    last = max(batch.next_offset - 1, batch.base_offset)
+    last = min(max(batch.next_offset, batch.base_offset + 1), next_base) - 1
     reader = _Reader(bytes(batch._buffer), batch._pos)  # noqa: SLF001
     expected = batch.base_offset
     for _ in range(batch._num_records):  # noqa: SLF001
