@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
 
 from tests.shared.conftest import Dsns
-from tests.shared.consuming_broker import SPOILT, Scene, at_work, in_a_process, scene, until
+from tests.shared.consuming_broker import Scene, at_work, in_a_process, scene, until
 from tests.shared.consuming_world import make_tables, stream
 from tests.shared.relay_world import World as Publisher
 from tests.shared.relay_world import drain
@@ -26,7 +25,6 @@ from tests.shared.test_relay_faults import (
     server,
     working,
 )
-from tests.shared.test_salvaging import sealed
 from upwell.servers.apache_kafka import ApacheKafka
 from upwell.servers.testing import SharedBroker
 from upwell_shared.consuming import Consumer, ConsumerSettings, Limits
@@ -251,98 +249,6 @@ async def test_an_offset_that_is_not_there_begins_the_partition_again(
     await publish(here)
     async with at_work(here.consumer()):
         await here.arrived(upto(2))
-
-
-def unheard_of(batch: bytearray) -> bytearray:
-    return sealed(batch.replace(SPOILT.encode(), b"\xff" * len(SPOILT)))
-
-
-def malformed(batch: bytearray) -> bytearray:
-    """The last header of the last record is longer than the record."""
-    batch[-2] = 100
-    return sealed(batch)
-
-
-@pytest.mark.parametrize("together", [True, False], ids=["with others", "by itself"])
-async def test_a_header_whose_name_is_no_text_keeps_nothing_from_being_applied(
-    here: Scene, *, together: bool
-) -> None:
-    same = [s for s in STREAMS if here.told(s, 1)[0].partition == here.told(A, 1)[0].partition]
-    await write(here, 1)
-    await publish(here)
-    if not together:
-        async with at_work(here.consumer()):
-            await here.arrived(upto(1))
-    await here.send_spoiled([*here.told(same[0], 2), *here.told(same[-1], 2)], unheard_of)
-    await here.send(
-        [p for s in STREAMS for p in here.told(s, *((3,) if s in {same[0], same[-1]} else (2, 3)))]
-    )
-    with capture_logs() as lines:
-        async with at_work(here.consumer()) as worker:
-            await here.arrived(upto(3))
-            await until(lambda: _healthy(worker))
-    assert [line["partition"] for line in lines if line["event"] == "records_not_readable"] == [
-        here.told(A, 1)[0].partition
-    ]
-    assert await here.pool.fetchval("SELECT count(*) FROM dead_letters") == 0
-
-
-async def test_a_record_that_is_none_is_parked_with_its_bytes_and_those_around_it_are_applied(
-    pool: asyncpg.Pool, owner_pool: asyncpg.Pool, dsns: Dsns, tansu: SharedBroker
-) -> None:
-    # Apache Kafka refuses it.
-    await make_tables(owner_pool)
-    here = scene(pool, tansu.bootstrap, settings(tansu), dsns.app)
-    await write(here, 1)
-    await publish(here)
-    spoilt = here.told(A, 2)[0]
-    async with at_work(here.consumer()):
-        await here.arrived(upto(1))
-        offset = await here.send_spoiled([*here.told(A, 2), *here.told(A, 2)], malformed)
-        await here.send([p for s in STREAMS for p in here.told(s, *((3,) if s == A else (2, 3)))])
-        await here.arrived(upto(3))
-    (letter,) = await here.pool.fetch("SELECT * FROM dead_letters")
-    assert (letter["channel"], letter["partition"]) == (spoilt.channel, spoilt.partition)
-    assert (letter["reason"], letter["record_offset"], letter["stream_id"]) == (
-        "unreadable",
-        offset + 1,
-        None,
-    )
-    assert letter["log_id"] == await here.publisher.log_id()
-    assert spoilt.body in letter["body"]
-    assert letter["location"] == "the record is malformed"
-
-
-@pytest.mark.kafka
-async def test_a_batch_spoilt_on_the_broker_s_disk_is_parked_and_the_rest_is_read(
-    pool: asyncpg.Pool, owner_pool: asyncpg.Pool, dsns: Dsns, tmp_path: Path
-) -> None:
-    await make_tables(owner_pool)
-    server = ApacheKafka(tmp_path / "kafka")
-    bootstrap = await server.start()
-    try:
-        short = ConsumerSettings(session_timeout_ms=3_000, heartbeat_interval_ms=500)
-        here = scene(pool, bootstrap, short, dsns.app)
-        await publish(here)
-        await here.send(here.told(A, 1))
-        await here.send(here.told(B, 1))
-        await here.send(here.told(A, 2))
-        place = here.told(A, 1)[0]
-        await server.stop()
-        (segment,) = (tmp_path / "kafka").rglob(f"{place.channel}-{place.partition}/*.log")
-        spoilt = segment.read_bytes().replace(place.body, place.body[:-1] + b"?", 1)
-        segment.write_bytes(spoilt)
-        await server.start()
-        async with at_work(here.consumer()):
-            await until(lambda: _letters_are(here, [("unreadable", None), ("waiting", 2)]))
-            await here.arrived({B: [1]})
-    finally:
-        await server.stop()
-
-
-async def _letters_are(here: Scene, expected: list[tuple[str, int | None]]) -> bool:
-    rows = await here.pool.fetch("SELECT reason, sequence FROM dead_letters ORDER BY reason")
-    return [tuple(row) for row in rows] == expected
 
 
 async def test_garbage_in_one_owner_s_meta_channel_stops_that_owner_alone(here: Scene) -> None:
