@@ -184,19 +184,19 @@ async def bare(dsn: str, bootstrap: str) -> AsyncIterator[Send]:
     await producer.start()
     await consumer.start()
     consumer.assign([TopicPartition(_CHANNEL, partition) for partition in range(PARTITIONS)])
-    await consumer.seek_to_end()
-    for partition in consumer.assignment():
-        await consumer.position(partition)
+    await consumer.seek_to_beginning()  # what Tansu gives for the end may lie before it
     wake, one_at_a_time = asyncio.Event(), asyncio.Lock()
 
     async def send(booking: UUID) -> None:
         body = orjson.dumps({"booking_id": str(booking), "room_id": str(booking)})
+        for task in tasks:
+            if task.done():
+                await task
         async with one_at_a_time:
             await appending.execute(_APPEND, booking, body.decode(), partition_of(booking), body)
         wake.set()
 
-    async def relay() -> None:
-        at = await relaying.fetchval("SELECT coalesce(max(position), 0) FROM floor_outbox")
+    async def relay(at: int) -> None:
         while True:
             await wake.wait()
             wake.clear()
@@ -219,7 +219,8 @@ async def bare(dsn: str, bootstrap: str) -> AsyncIterator[Send]:
                     _UPSERT, *zip(*((each["booking_id"], each["room_id"]) for each in read), strict=True)
                 )
 
-    tasks = [asyncio.create_task(relay()), asyncio.create_task(consume())]
+    at = await relaying.fetchval("SELECT coalesce(max(position), 0) FROM floor_outbox")
+    tasks = [asyncio.create_task(relay(at)), asyncio.create_task(consume())]
     yield send
     for task in tasks:
         task.cancel()
