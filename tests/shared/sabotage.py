@@ -144,7 +144,7 @@ SABOTAGES = (
     Sabotage(
         "what is not the command's fault",
         "todos.py",
-        (("            if is_transient(error):\n                raise\n            log", "            log"),),
+        (("if is_transient(error) or isinstance(error, UnknownEvent):", "if False:"),),
         (f"{_TODOS}a_todo_that_fails_without_fault_of_its_own_stays_open_with_those_behind_it",),
     ),
     Sabotage(
