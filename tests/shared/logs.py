@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import structlog
 
 from upwell_shared.observability import configure_logging
 
@@ -22,7 +23,7 @@ class Log(io.BytesIO):
 
 @contextmanager
 def captured(service: str, level: str) -> Iterator[Log]:
-    """Logging goes to the `Log`; afterwards stdlib logging is as it was, and ours is silent below errors."""
+    """Logging goes to the `Log`; afterwards all logging is as it was."""
     root, hook = logging.getLogger(), sys.excepthook
     handlers, before = root.handlers[:], root.level
     log = Log()
@@ -30,7 +31,9 @@ def captured(service: str, level: str) -> Iterator[Log]:
     try:
         yield log
     finally:
+        # Access lines go nowhere, and the next test's loggers are as if nobody had configured them.
         configure_logging(service, "error", io.BytesIO())
+        structlog.reset_defaults()
         logging.captureWarnings(capture=False)
         root.handlers[:], sys.excepthook = handlers, hook
         root.setLevel(before)
