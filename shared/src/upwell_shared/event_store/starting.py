@@ -25,7 +25,7 @@ class LogicalRestore(UpwellError):
     """The events were restored by a logical dump into a younger cluster: new facts would sort before old ones.
 
     Restore a physical backup instead, or raise the cluster's counter past the stored ids with
-    `pg_resetwal --next-transaction-id` while it is stopped.
+    `pg_resetwal --next-transaction-id` while it is stopped, to a multiple of 1048576.
     """
 
 
