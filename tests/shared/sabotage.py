@@ -231,7 +231,7 @@ SABOTAGES = (
     Sabotage(
         "the relay's look at the log",
         "relay.py",
-        (("        if reason is None:\n", '        if reason != "first start":\n'),),
+        (("        if reason is None:\n", '        if reason != "first_start":\n'),),
         (f"{_RELAY_FAULTS}a_log_lost_while_no_relay_runs_is_filled_again[tansu-emptied_disks]",),
     ),
     Sabotage(

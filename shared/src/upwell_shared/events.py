@@ -49,7 +49,7 @@ START = Position(0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """Where a command comes from. `causation_id` is the published event that led to it, None for a person's."""
+    """Where a command comes from. `causation_id` is the event that led to it, None for a person's."""
 
     command_id: UUID
     correlation_id: UUID

@@ -172,5 +172,5 @@ def _offset(answer: Any, place: TopicPartition, *, after: int) -> int:
     if answer.offset < 0:
         raise AcknowledgementLost
     if answer.offset <= after:
-        raise RecordsGone(f"records of {place.topic} are gone")
+        raise RecordsGone(f"records_gone:{place.topic}")
     return int(answer.offset)

@@ -252,23 +252,23 @@ class Relay:
         return True
 
     async def _why_not(self, cluster: ClusterClient, cursor: _Cursor) -> str | None:
-        """Why the log at the broker is not the one the cursor counts in; None if it is."""
+        """Why the log at the broker is not the one the cursor counts in, in a word a log line shows; None if it is."""
         seen = await cluster.look(self._names)
         if cursor.cluster_id != seen.cluster_id:
-            return "another cluster" if cursor.cluster_id is not None else "first start"
+            return "another_cluster" if cursor.cluster_id is not None else "first_start"
         missing = self._names - set(seen.partitions)
         missing.update(await cluster.wrong_counts(seen, self._channels))
         if missing:
-            return f"channel {min(missing)} is gone"
+            return f"channel_gone:{min(missing)}"
         try:
             if await read_log_id(cluster, seen, self._owner) != cursor.log_id:
-                return "another log"
+                return "another_log"
         except UnreadableLogIdentity:
-            return "the meta channel names no log"
+            return "log_not_named"
         ends = await cluster.end_offsets({spec.name: spec.partitions for spec in self._channels})
         for place, offset in cursor.acknowledged.items():
             if ends.get(place, offset + 1) <= offset:
-                return f"records of {place.topic} are gone"
+                return f"records_gone:{place.topic}"
         return None
 
     async def _begin_log(self, link: _Link, cursor: _Cursor, reason: str) -> None:
