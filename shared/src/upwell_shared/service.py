@@ -12,15 +12,17 @@ from fastapi import FastAPI
 
 from upwell_shared.contracts import Contract
 from upwell_shared.database import create_pool
+from upwell_shared.errors import UpwellError
 from upwell_shared.event_store import EventStore
 from upwell_shared.log_identity import ClusterClient
-from upwell_shared.migrating import Source, migrate
+from upwell_shared.migrating import CHASSIS_KEYS, Source, migrate
 from upwell_shared.observability import configure_logging
 from upwell_shared.projecting import Projection, ensure
 from upwell_shared.running import run_until
 from upwell_shared.settings import ServiceSettings, load_settings
-from upwell_shared.web.policies import Authenticator
+from upwell_shared.web.policies import Authenticator, Nobody
 from upwell_shared.web.serving import run, serve, stop_on_signals
+from upwell_shared.web.tokens import TokenVerifier
 from upwell_shared.worker import Worker
 
 Role = Literal["api", "relay", "consume", "work"]
@@ -54,11 +56,21 @@ class Service(Generic[S]):
     sources: Sequence[Source]
     """Its migrations, the chassis's first."""
     projections: Sequence[Projection[Any]]
-    compose: Callable[[S, asyncpg.Pool], Composition]
+    compose: Callable[..., Composition]
+    """Takes the settings and the pool; and, where texts are kept, the pool of the keys' database."""
+    keeps_texts: bool = False
 
     async def open_pool(self, settings: S) -> asyncpg.Pool:
         """A pool on the service's database."""
         return await create_pool(settings.database_url.reveal(), application_name=self.name)
+
+    async def open_keys_pool(self, settings: S) -> asyncpg.Pool:
+        """A pool on the database of the service's keys."""
+        return await create_pool(_keys_dsn(settings), application_name=f"{self.name}-keys", size=2)
+
+    async def migrate_keys(self, dsn: str) -> None:
+        """The tables of the keys' database, as its owner."""
+        await migrate(dsn, [CHASSIS_KEYS], app_role=f"{self.name}_app", reader_role=f"{self.name}_reader")
 
     async def migrate(self, dsn: str) -> None:
         """Tables and projections, as the database's owner; safe at any time and by several at once."""
@@ -73,29 +85,53 @@ class Service(Generic[S]):
     async def prepare(self, settings: S) -> None:
         """The role `migrate`: the database, and the channels."""
         await self.migrate(settings.database_url.reveal())
+        if self.keeps_texts:
+            await self.migrate_keys(_keys_dsn(settings))
         async with ClusterClient(settings.kafka_bootstrap) as cluster:
             await cluster.create(self.contract(settings).channels)
 
     async def run(self, settings: S, roles: Sequence[Role], authenticator: Authenticator) -> None:
         """Serves and works until a signal says to stop. Raises what the event store refuses to start on."""
         stop = stop_on_signals()
-        pool = await self.open_pool(settings)
-        composed = self.compose(settings, pool)
+        pools = [await self.open_pool(settings)]
+        if self.keeps_texts:
+            pools.append(await self.open_keys_pool(settings))
+        composed = self.compose(settings, *pools)
         await composed.store.start(self.sources)
         workers = composed.workers(roles)
         serving = serve(composed.app(authenticator), settings, stop) if "api" in roles else None
-        await run_until(stop, *workers, serving=serving, closing=[*composed.closing, pool.close])
+        await run_until(
+            stop, *workers, serving=serving, closing=[*composed.closing, *(pool.close for pool in pools)]
+        )
 
-    def entry(self, arguments: Sequence[str], authenticator: Authenticator) -> int:
-        """What `__main__` returns to the system: 0, or 2 when it was not understood."""
+    def entry(self, arguments: Sequence[str], authenticator: Authenticator | None = None) -> int:
+        """What `__main__` returns to the system: 0, or 2 when it was not understood.
+
+        Without an authenticator, tokens of the issuer whose keys the settings name are believed.
+        """
         roles = [role for role in ROLES if role in arguments or "all" in arguments]
         if arguments == ["migrate"]:
             run(self.prepare(load_settings(self.settings)))
         elif roles and set(arguments) <= {*ROLES, "all"}:
             settings = load_settings(self.settings)
             configure_logging(self.name, settings.log_level)
-            run(self.run(settings, roles, authenticator))
+            run(self.run(settings, roles, authenticator or authenticator_from(settings)))
         else:
             sys.stderr.write(f"{self.name}: use one or several of {', '.join(ROLES)}; or all; or migrate\n")
             return 2
         return 0
+
+
+def authenticator_from(settings: ServiceSettings) -> Authenticator:
+    """Believes the tokens of the issuer that the settings name; nobody without one. Raises UnreadableKeys."""
+    return Nobody() if settings.issuer_keys_file is None else TokenVerifier.of(settings.issuer_keys_file)
+
+
+def _keys_dsn(settings: ServiceSettings) -> str:
+    if settings.keys_database_url is None:
+        raise KeysDatabaseMissing
+    return settings.keys_database_url.reveal()
+
+
+class KeysDatabaseMissing(UpwellError):
+    """This service keeps texts: name the database of their keys in UPWELL_<SERVICE>_KEYS_DATABASE_URL."""

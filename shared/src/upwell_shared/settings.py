@@ -81,6 +81,8 @@ class CommonSettings(BaseSettings):
     clock_file: Path | None = None
     """The shared simulated clock; None is the wall clock."""
     kafka_bootstrap: str = "127.0.0.1:9092"
+    issuer_keys_file: Path | None = None
+    """The public keys of the issuer whose tokens are believed, a JWK set; without one nobody is let in."""
     consumer_session_ms: Annotated[int, Field(ge=500, le=300_000)] = 10_000
     consumer_heartbeat_ms: Annotated[int, Field(ge=100, le=100_000)] = 3_000
     consumer_fetch_wait_ms: Annotated[int, Field(ge=1, le=5_000)] = 20

@@ -3,7 +3,6 @@
 import sys
 
 from upwell_directory.app import SERVICE
-from upwell_shared.web.policies import Nobody
 
 if __name__ == "__main__":
-    sys.exit(SERVICE.entry(sys.argv[1:], Nobody()))
+    sys.exit(SERVICE.entry(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What pairs are asked, and what they answer, seen by whom they say."""

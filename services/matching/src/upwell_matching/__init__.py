@@ -1,0 +1,1 @@
+"""Programmes, cohorts, enrolments, and the pairs that come of them."""

@@ -1,0 +1,1 @@
+"""When a pair meets, whether it did, and what it notes down."""
