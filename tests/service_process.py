@@ -29,9 +29,21 @@ async def until(reached: Callable[[], Awaitable[bool]]) -> None:
 
 
 class ServiceProcess:
-    """`python -m <module>` with all roles, on a clock of its own; `settings` are further variables of its environment."""
+    """`python -m <module>` with all roles, on a clock of its own; `settings` are further variables of its environment.
 
-    def __init__(self, module: str, dsns: Dsns, broker: SharedBroker, folder: Path, **settings: str) -> None:
+    A service that keeps texts is given the database of their keys too.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        dsns: Dsns,
+        broker: SharedBroker,
+        folder: Path,
+        *,
+        keys: Dsns | None = None,
+        **settings: str,
+    ) -> None:
         self.module = module
         self.name = dsns.service
         self.port = free_port()
@@ -51,6 +63,9 @@ class ServiceProcess:
         }
         self._migration = common | {f"{own}_DATABASE_URL": dsns.owner}
         self._environment = common | {f"{own}_DATABASE_URL": dsns.app, f"{own}_PORT": str(self.port)}
+        if keys is not None:
+            self._migration[f"{own}_KEYS_DATABASE_URL"] = keys.owner
+            self._environment[f"{own}_KEYS_DATABASE_URL"] = keys.app
 
     async def migrate(self) -> None:
         """The role `migrate`, to its end."""

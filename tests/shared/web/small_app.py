@@ -10,6 +10,7 @@ from starlette.responses import Response
 from upwell_shared.decider import DomainError
 from upwell_shared.errors import ConcurrentUpdate, StaleVersion, Unauthenticated
 from upwell_shared.handling import Outcome
+from upwell_shared.privacy import SubjectErased, TextDamaged, TextIdTaken, TextNotStorable
 from upwell_shared.web.app import create_app
 from upwell_shared.web.commands import Body, Command, IfMatch, answer, etag
 from upwell_shared.web.cursors import Listing, Page, Paging
@@ -145,13 +146,17 @@ class World:
             await self.release.wait()
             return answer(Outcome(f"matching/{PAIR}@1.0.0", 1))
 
-        @router.post("/failing/{how}", dependencies=[requires(public)])
+        @router.post("/failing/{how}", dependencies=[requires(public)], responses={410: {}})
         async def failing(how: str, command: Command) -> Response:
             raise {
                 "rule": BookingAlreadyClosed(),
                 "concurrent": ConcurrentUpdate(),
                 "bug": ValueError(MARKER),
                 "outage": ConnectionRefusedError(MARKER),
+                "erased": SubjectErased(),
+                "taken": TextIdTaken(),
+                "unstorable": TextNotStorable(),
+                "damaged": TextDamaged(),
             }[how]
 
         return create_app(

@@ -48,6 +48,19 @@ async def test_a_rule_that_says_no_is_a_conflict_with_its_own_name(client: httpx
     check(await client.post("/v1/failing/concurrent", headers=KEY), 409, "concurrent-update")
 
 
+async def test_what_becomes_of_free_text_is_told_by_its_status(client: httpx2.AsyncClient, log: Log) -> None:
+    for how, status, slug in (
+        ("erased", 410, "subject-erased"),
+        ("taken", 409, "text-id-taken"),
+        ("unstorable", 422, "text-not-storable"),
+    ):
+        check(await client.post(f"/v1/failing/{how}", headers=KEY), status, slug)
+    assert log.lines("request_failed") == []
+    # A caller can do nothing about a damaged text: the operators must.
+    check(await client.post("/v1/failing/damaged", headers=KEY), 500, "internal-error")
+    assert len(log.lines("request_failed")) == 1
+
+
 async def test_an_error_nobody_expected_leaks_neither_to_the_caller_nor_to_the_log(
     client: httpx2.AsyncClient, log: Log
 ) -> None:

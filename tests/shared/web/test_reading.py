@@ -152,3 +152,14 @@ async def test_the_page_of_the_documentation_needs_nothing_from_elsewhere(client
         "Reflection",
     ):
         assert told in response.text
+
+
+async def test_a_problem_of_one_route_is_documented_there_and_nowhere_else(
+    client: httpx2.AsyncClient,
+) -> None:
+    paths = (await client.get("/v1/openapi.json")).json()["paths"]
+    told = {
+        path: operations["post"]["responses"] for path, operations in paths.items() if "post" in operations
+    }
+    assert [path for path, responses in told.items() if "410" in responses] == ["/v1/failing/{how}"]
+    assert list(told["/v1/failing/{how}"]["410"]["content"]) == ["application/problem+json"]

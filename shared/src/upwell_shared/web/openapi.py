@@ -124,7 +124,8 @@ def _statuses(route: Route) -> set[int]:
         statuses |= {400, 409}
     if route.has_if_match:
         statuses |= {412, 428}
-    return statuses
+    # A problem of this route alone is declared as `responses={410: {}}`.
+    return statuses | {int(status) for status in route.responses if int(status) >= 400}
 
 
 def _header(description: str, **schema: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from upwell_shared import errors
+from upwell_shared import errors, privacy
 from upwell_shared.decider import DomainError
 from upwell_shared.web.violations import violation_of
 
@@ -32,11 +32,14 @@ STATUS: Mapping[type[Exception], int] = {
     errors.NotFound: 404,
     errors.ConcurrentUpdate: 409,
     errors.CommandInFlight: 409,
+    privacy.TextIdTaken: 409,
+    privacy.SubjectErased: 410,
     errors.StaleVersion: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.Malformed: 422,
     errors.IdempotencyKeyReused: 422,
+    privacy.TextNotStorable: 422,
     errors.VersionRequired: 428,
     errors.Unavailable: 503,
 }
@@ -48,6 +51,7 @@ TITLES: Mapping[int, str] = {
     404: "Nothing here, or nothing you may know of",
     405: "The path does not take this method",
     409: "A rule said no, or others were faster",
+    410: "Erased, for good",
     412: "Changed since you looked at it",
     413: "The body is too large",
     415: "The body has another content type",
