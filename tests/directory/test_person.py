@@ -146,6 +146,14 @@ def test_who_has_left_may_join_again_and_keeps_what_was_agreed_to() -> None:
     assert again.state == Employed(ACME, PLACE, frozenset({Purpose.QUOTES}))
 
 
+def test_who_left_on_leave_is_back_from_it_when_they_join_again() -> None:
+    story = given_person(JOINED, PersonWentOnLeave(until=None), PersonLeft())
+    assert story.state == Gone(ACME, SALES, frozenset(), on_leave=True)
+    again = story.when(JOIN)
+    again.then(JOINED, PersonReturned())
+    assert again.state == Employed(ACME, PLACE)
+
+
 def test_consent_is_given_and_withdrawn_by_purpose_also_after_leaving() -> None:
     give, withdraw = GiveConsent(purpose=Purpose.QUOTES), WithdrawConsent(purpose=Purpose.QUOTES)
     given_person(JOINED).when(give, give, RecordLeaving(), withdraw, withdraw).then(

@@ -1,7 +1,5 @@
 """Commands that need facts from elsewhere: looked up in own tables, and put on the command."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -22,11 +20,8 @@ from upwell_directory.projections import people_by_unit, unit_tree
 from upwell_shared.decider import DomainError
 from upwell_shared.events import Envelope
 from upwell_shared.handling import Handler, Outcome
-from upwell_shared.projecting import has_read, head
+from upwell_shared.looking_up import looked_up
 from upwell_shared.todos import Carry
-from upwell_shared.web.positions import wait_until
-
-T = TypeVar("T")
 
 
 async def join_person(pool: asyncpg.Pool, person_id: UUID, organisation_id: UUID, place: Place) -> JoinPerson:
@@ -78,24 +73,6 @@ async def place_facts(pool: asyncpg.Pool, place: Place) -> PlaceFacts:
         else UnitFacts(organisation_id=unit.organisation_id, is_open=not unit.closed),
         line=line if line or manager_id is None else None,
     )
-
-
-async def looked_up(
-    pool: asyncpg.Pool,
-    projection: str,
-    query: Callable[[], Awaitable[T]],
-    good: Callable[[T], bool] = lambda found: found is not None,
-) -> T:
-    """What `query` finds; asked again, once the projection has read all that was there, where that is not `good`.
-
-    So nobody is refused for want of what was acknowledged to them a moment ago.
-    """
-    found = await query()
-    if good(found):
-        return found
-    newest = await head(pool)
-    await wait_until(lambda: has_read(pool, projection, newest), timeout=1.0)
-    return await query()
 
 
 def carrying_out(handler: Handler, pool: asyncpg.Pool) -> Carry:

@@ -6,10 +6,10 @@ from uuid import UUID
 import asyncpg
 from starlette.responses import Response
 
-from upwell_directory.commands import looked_up
 from upwell_directory.policies import Path, PersonFacts, reaches
 from upwell_directory.projections import people_by_unit, unit_tree
 from upwell_shared.errors import Forbidden
+from upwell_shared.looking_up import looked_up
 from upwell_shared.projecting import reached
 from upwell_shared.web.policies import Principal
 from upwell_shared.web.positions import StreamPosition, mark_stale, wait_until

@@ -107,11 +107,12 @@ class OnLeave:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """May join again; until then a consent can still be withdrawn."""
+    """May join again; until then a consent can still be withdrawn. Of whoever left on leave, that is not over yet."""
 
     organisation_id: UUID
     unit_id: UUID
     consents: frozenset[Purpose]
+    on_leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,12 @@ def evolve(state: State, event: PersonEvent) -> State:
         case PersonLeft():
             if not isinstance(state, Present):
                 return state
-            return Gone(state.organisation_id, state.place.unit_id, state.consents)
+            return Gone(
+                state.organisation_id,
+                state.place.unit_id,
+                state.consents,
+                on_leave=isinstance(state, OnLeave),
+            )
         case ConsentGiven():
             if not isinstance(state, Present):
                 return state

@@ -197,7 +197,10 @@ def _join(command: JoinPerson, state: State) -> list[PersonEvent]:
             return []
         case Nobody() | Gone():
             _require_place(command.person_id, command.organisation_id, command.place, command.known)
-            return [PersonJoined(organisation_id=command.organisation_id, place=command.place)]
+            joined = PersonJoined(organisation_id=command.organisation_id, place=command.place)
+            # Who hears of leave alone would never learn that it is over.
+            was_on_leave = isinstance(state, Gone) and state.on_leave
+            return [joined, PersonReturned()] if was_on_leave else [joined]
         case _:
             assert_never(state)
 
