@@ -153,6 +153,14 @@ class StandingChanged(DomainError):
     """Where one of these people stands has changed at this very moment: try again."""
 
 
+class UnknownPerson(DomainError):
+    """There is nobody of that id here at present."""
+
+
+class PersonOnLeave(DomainError):
+    """This person is on leave, and becomes part of a pair once they are back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginStanding:
     pass

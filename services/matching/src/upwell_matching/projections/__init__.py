@@ -1,0 +1,1 @@
+"""Read models of matching, named by the question they answer."""
