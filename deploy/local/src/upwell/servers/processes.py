@@ -95,6 +95,11 @@ class ChildProcess:
         """Whether it has not ended yet."""
         return self._popen.poll() is None
 
+    @property
+    def status(self) -> int | None:
+        """What it ended with: its exit code, minus the number of the signal that ended it, or None while it runs."""
+        return self._popen.poll()
+
     def log_tail(self) -> str:
         """The last few thousand characters it has written."""
         return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
