@@ -11,21 +11,18 @@ from uuid import UUID
 
 import asyncpg
 
+from upwell_matching.aggregates import STANDING
 from upwell_matching.domain.eligibility import Rules, Standing, broken
 from upwell_matching.domain.standing import (
     KeepStanding,
     PersonOnLeave,
     StandingChanged,
-    StandingCommand,
     UnknownPerson,
-    standing,
 )
 from upwell_matching.projections import standings
 from upwell_matching.projections.standings import Row
-from upwell_shared.handling import Aggregate, Intent
+from upwell_shared.handling import Intent
 from upwell_shared.looking_up import caught_up, looked_up
-
-STANDING = Aggregate("standing", standing, StandingCommand)
 
 Held = tuple[tuple[UUID, int], ...]
 """People whose standing a decision rests on, each at a revision."""
