@@ -216,3 +216,4 @@ DEFAULT: Final = QuestionSet(
 """What is asked where a programme has no set of its own: the five questions that a school put to its teachers, worded as
 neutrally as there.
 """
+BY_DEFAULT: Final = asking_with(DEFAULT_ID, DEFAULT)

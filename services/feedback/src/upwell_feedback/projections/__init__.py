@@ -1,0 +1,1 @@
+"""Read models of feedback, named by the question they answer."""
