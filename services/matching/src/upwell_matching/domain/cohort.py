@@ -40,7 +40,11 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class ClosedCohort:
-    programme_id: UUID
+    last: Cohort
+
+    @property
+    def programme_id(self) -> UUID:
+        return self.last.programme_id
 
 
 State = NoCohort | Cohort | ClosedCohort
@@ -51,7 +55,7 @@ def evolve(state: State, event: CohortEvent) -> State:
         case CohortOpened():
             return Cohort(event.programme_id, event.ends_on)
         case CohortClosed():
-            return ClosedCohort(state.programme_id) if isinstance(state, Cohort) else state
+            return ClosedCohort(state) if isinstance(state, Cohort) else state
         case _:
             assert_never(event)
 

@@ -1,8 +1,26 @@
 """A pair: proposed to two people, created when both accept, and then kept, rested, extended, completed or ended.
 
-A proposal is the same stream. `facts` holds what happens and how a pair stands after it, `rules` what may happen.
+A proposal is the same stream. `facts` holds what happens and how a pair stands after it, `commands` what may be asked,
+`rules` what may happen.
 """
 
+from upwell_matching.domain.pair.commands import (
+    AcceptPair,
+    CompletePair,
+    DeclinePair,
+    EndPair,
+    ExpireProposal,
+    ExtendPair,
+    LeavePair,
+    OpenPairCommand,
+    PairCommand,
+    PausePair,
+    ProposePair,
+    RecheckPair,
+    RemindPair,
+    ResumePair,
+    WithdrawProposal,
+)
 from upwell_matching.domain.pair.facts import (
     Active,
     Actor,
@@ -33,6 +51,7 @@ from upwell_matching.domain.pair.facts import (
     Paused,
     Plan,
     Proposal,
+    Rule,
     State,
     Terms,
     Whereabouts,
@@ -40,30 +59,17 @@ from upwell_matching.domain.pair.facts import (
 )
 from upwell_matching.domain.pair.rules import (
     AcceptedByBoth,
-    AcceptPair,
     AlreadyProposed,
-    CompletePair,
-    DeclinePair,
-    EndPair,
-    ExpireProposal,
-    ExtendPair,
-    LeavePair,
+    MemberAway,
     MemberOnLeave,
     NotAPairYet,
     NotIndependent,
     NotInverted,
     PairClosed,
-    PairCommand,
-    PausePair,
     PlanIsOver,
     ProposalClosed,
-    ProposePair,
-    RecheckPair,
-    RemindPair,
-    ResumePair,
     ShorterThanBefore,
     UnknownPair,
-    WithdrawProposal,
     pair,
 )
 
@@ -84,12 +90,14 @@ __all__ = [
     "ExpireProposal",
     "ExtendPair",
     "LeavePair",
+    "MemberAway",
     "MemberOnLeave",
     "NoPair",
     "NotAPairYet",
     "NotIndependent",
     "NotInverted",
     "Open",
+    "OpenPairCommand",
     "PairAccepted",
     "PairClosed",
     "PairCommand",
@@ -119,6 +127,7 @@ __all__ = [
     "RecheckPair",
     "RemindPair",
     "ResumePair",
+    "Rule",
     "ShorterThanBefore",
     "State",
     "Terms",

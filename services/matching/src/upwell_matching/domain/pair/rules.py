@@ -1,20 +1,33 @@
-"""What may happen to a pair: refusals → commands → decide."""
+"""What may happen to a pair: refusals → decide."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime
 from typing import assert_never
 from uuid import UUID
 
 from upwell_matching.domain.eligibility import INDEPENDENCE, INVERSION, Standing, broken
-from upwell_matching.domain.enrolment import Side
+from upwell_matching.domain.pair.commands import (
+    AcceptPair,
+    CompletePair,
+    DeclinePair,
+    EndPair,
+    ExpireProposal,
+    ExtendPair,
+    LeavePair,
+    OpenPairCommand,
+    PairCommand,
+    PausePair,
+    ProposePair,
+    RecheckPair,
+    RemindPair,
+    ResumePair,
+    WithdrawProposal,
+)
 from upwell_matching.domain.pair.facts import (
     Active,
     Actor,
     Cause,
     ClosedPair,
     ClosedProposal,
-    DeclineReason,
     EndReason,
     NoPair,
     Open,
@@ -36,7 +49,6 @@ from upwell_matching.domain.pair.facts import (
     PauseCauseAdded,
     PauseCauseRemoved,
     Paused,
-    Plan,
     Proposal,
     Rule,
     State,
@@ -54,7 +66,7 @@ class UnknownPair(DomainError):
 
 
 class AlreadyProposed(DomainError):
-    """This proposal was made before."""
+    """These two are asked already, or are a pair."""
 
 
 class ProposalClosed(DomainError):
@@ -89,114 +101,12 @@ class ShorterThanBefore(DomainError):
     """A pair is extended to at least as many sessions and as late a day as before, and to at most 60 sessions."""
 
 
+class MemberAway(DomainError):
+    """One of the two does not work here at present, or is on leave."""
+
+
 class MemberOnLeave(DomainError):
     """A member is on leave: the pair goes on by itself when they are back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposePair:
-    """`mentor` and `mentee` are where the two stand at this moment."""
-
-    terms: Terms
-    plan: Plan
-    match_run_id: UUID | None
-    mentor: Standing
-    mentee: Standing
-    reply_by: datetime
-    remind_at: datetime
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptPair:
-    """`mentor` and `mentee` are where the two stand at this moment."""
-
-    side: Side
-    mentor: Standing
-    mentee: Standing
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclinePair:
-    side: Side
-    reason: DeclineReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemindPair:
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpireProposal:
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WithdrawProposal:
-    reason: WithdrawalReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PausePair:
-    by: Actor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumePair:
-    by: Actor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendPair:
-    sessions: int
-    ends_on: date
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletePair:
-    by: Actor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndPair:
-    by: Actor
-    reason: EndReason
-    no_fault: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecheckPair:
-    """What the directory's facts say of the two at this moment: rules they break, whether one is gone or on leave.
-
-    Whatever was found before, the same facts lead to the same pair; so it may be sent again at any time.
-    """
-
-    broken: tuple[str, ...]
-    gone: bool
-    on_leave: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeavePair:
-    """A member has withdrawn their enrolment: a proposal is taken back, an open pair ends, and a closed one stays."""
-
-    side: Side
-
-
-OpenPairCommand = PausePair | ResumePair | ExtendPair | CompletePair | EndPair
-PairCommand = (
-    ProposePair
-    | AcceptPair
-    | DeclinePair
-    | RemindPair
-    | ExpireProposal
-    | WithdrawProposal
-    | OpenPairCommand
-    | RecheckPair
-    | LeavePair
-)
 
 
 def decide(command: PairCommand, state: State) -> list[PairEvent]:
@@ -221,8 +131,8 @@ def decide(command: PairCommand, state: State) -> list[PairEvent]:
             return [PairProposalWithdrawn(reason=reason)] if isinstance(state, Proposal) else []
         case RecheckPair():
             return _recheck(command, state)
-        case LeavePair(side=side):
-            return _leave(side, state)
+        case LeavePair(person_id=person_id):
+            return _leave(person_id, state)
         case PausePair() | ResumePair() | ExtendPair() | CompletePair() | EndPair():
             return _in_open_pair(command, state)
         case _:
@@ -234,6 +144,8 @@ def _propose(command: ProposePair, state: State) -> list[PairEvent]:
         if state.terms != command.terms:
             raise AlreadyProposed
         return []
+    if command.asked:
+        raise AlreadyProposed
     if command.plan.ends_on <= command.now.date():
         raise PlanIsOver
     _require_rules(command.terms, command.mentor, command.mentee)
@@ -261,6 +173,8 @@ def _accept(command: AcceptPair, state: Proposal | Open | ClosedProposal | Close
             # The clock closes it, not the ticker, which may be late.
             if state.reply_by <= command.now:
                 raise ProposalClosed
+            if command.mentor is None or command.mentee is None:
+                raise MemberAway
             _require_rules(state.terms, command.mentor, command.mentee)
             accepted = PairAccepted(side=command.side)
             if not state.accepted:
@@ -359,14 +273,15 @@ def _rules_now(broken_now: set[str], state: Open) -> Iterator[PairEvent]:
             yield PairRuleRestored(rule=rule)
 
 
-def _leave(side: Side, state: Proposal | Open | ClosedProposal | ClosedPair) -> list[PairEvent]:
+def _leave(person_id: UUID, state: Proposal | Open | ClosedProposal | ClosedPair) -> list[PairEvent]:
     match state:
         case ClosedProposal() | ClosedPair():
             return []
         case Proposal():
             return [PairProposalWithdrawn(reason=WithdrawalReason.ENROLMENT_WITHDRAWN)]
         case Active() | Paused():
-            return [PairEnded(by=Actor(side), reason=EndReason.OTHER, no_fault=True)]
+            by = Actor.MENTOR if person_id == state.terms.mentor_id else Actor.MENTEE
+            return [PairEnded(by=by, reason=EndReason.OTHER, no_fault=True)]
         case _:
             assert_never(state)
 
