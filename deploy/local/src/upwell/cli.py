@@ -1,9 +1,10 @@
 """`upwell`: Upwell on one machine."""
 
+import logging
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 import typer.core
@@ -28,9 +29,7 @@ class _Commands(typer.core.TyperGroup):
         return command
 
 
-app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
-)
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -40,13 +39,31 @@ def _upwell() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Carries out one command and ends the process: 0 done, 1 checked and found wrong, 2 not possible so."""
+    # What a broker that is starting or away does to a client is told by whoever asked it, in their own words.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    asked = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
+        code = app(asked or ["--help"], prog_name="upwell", standalone_mode=False)
+    except typer.TyperException as error:
+        # Without arguments a group has shown its help, and says nothing more.
+        message = getattr(error, "format_message", error.__str__)()
+        _end(f"{message.rstrip('.')}; see `upwell {_known(asked)}--help`" if message else "")
     except (UpwellError, ServerUnavailable) as error:
-        sys.stderr.write(f"upwell: {error}\n")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
+        _end(str(error))
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _known(asked: list[str]) -> str:
+    names = {module.name.replace("_", "-") for module in iter_modules(commands.__path__)}
+    return f"{asked[0]} " if asked and asked[0] in names else ""
+
+
+def _end(message: str) -> NoReturn:
+    if message:
+        sys.stderr.write(f"upwell: {message}\n")
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

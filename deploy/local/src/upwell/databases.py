@@ -45,6 +45,7 @@ class Cluster:
 
     def __init__(self, superuser_dsn: str) -> None:
         self._dsn = urlsplit(superuser_dsn)
+        self.port = self._dsn.port
 
     def url(self, spec: ServiceSpec, role: DatabaseRole, *, keys: bool = False) -> str:
         """The address of a service's database, or of its keys', for one of its roles."""

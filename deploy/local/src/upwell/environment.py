@@ -1,12 +1,12 @@
 """What each service is told by its environment, and which parts the caller's own environment says are elsewhere."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from upwell.databases import Cluster, ServiceDatabases
-from upwell.folder import DataFolder
-from upwell.issuing import PRIVATE, PUBLIC
 from upwell.services import GATEWAY, ServiceSpec
+from upwell_gateway.issuer import KeyFiles
 from upwell_shared.errors import UpwellError
 
 _PREFIX: Final = "UPWELL_"
@@ -62,13 +62,13 @@ class Wiring:
         self,
         *,
         environment: Mapping[str, str],
-        folder: DataFolder,
+        keys: KeyFiles,
         ports: Mapping[str, int],
         bootstrap: str,
         broker: str | None,
-        simulated_clock: bool,
+        clock: Path | None,
     ) -> None:
-        """`broker` is the kind of the one started here, None for one elsewhere."""
+        """`broker` is the kind of the one started here, None for one elsewhere; `clock` the simulated one's file."""
         own = tuple(f"{_PREFIX}{name}_".upper() for name in ports)
         common = {
             name: value
@@ -76,17 +76,17 @@ class Wiring:
             if name.startswith(_PREFIX) and not name.startswith(own)
         }
         self._environment = environment
-        self._folder = folder
+        self._keys = keys
         self._ports = ports
         self._common = dict(_BROKERS.get(broker or "", {})) | common
         self._common |= {
             "UPWELL_ENV": "local",
             "UPWELL_KAFKA_BOOTSTRAP": bootstrap,
-            "UPWELL_ISSUER_KEYS_FILE": str(folder.keys / PUBLIC),
+            "UPWELL_ISSUER_KEYS_FILE": str(keys.public),
         }
         self._common.pop("UPWELL_CLOCK_FILE", None)
-        if simulated_clock:
-            self._common["UPWELL_CLOCK_FILE"] = str(folder.clock)
+        if clock is not None:
+            self._common["UPWELL_CLOCK_FILE"] = str(clock)
 
     def service(self, spec: ServiceSpec, databases: ServiceDatabases) -> dict[str, str]:
         """The environment of the running service."""
@@ -98,7 +98,7 @@ class Wiring:
         if databases.keys_url is not None:
             told[spec.variable("keys_database_url")] = databases.keys_url
         if spec.name == GATEWAY:
-            told[spec.variable("issuer_key_file")] = str(self._folder.keys / PRIVATE)
+            told[spec.variable("issuer_key_file")] = str(self._keys.private)
             told |= {
                 spec.variable(f"{name}_urls"): f"http://127.0.0.1:{port}"
                 for name, port in self._ports.items()

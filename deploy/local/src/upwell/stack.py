@@ -14,9 +14,8 @@ to be started and stopped in one event loop, in a thread that lives as long as t
 
 import asyncio
 import os
-import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,18 +24,22 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from upwell import issuing, serving
+from upwell import serving
+from upwell.control import ControlSocket
 from upwell.databases import Cluster, ServiceDatabases
 from upwell.environment import Elsewhere, Wiring
 from upwell.folder import DataFolder
 from upwell.keeping import Happening, Keeper, Kept
 from upwell.measuring import Figures, Measurer
+from upwell.ports import port_to_listen_on
 from upwell.servers.apache_kafka import ApacheKafka
 from upwell.servers.postgres import EmbeddedPostgres
-from upwell.servers.processes import free_port
+from upwell.servers.processes import free_port, listening
 from upwell.servers.tansu import Tansu
 from upwell.services import GATEWAY, SERVICES, ServiceSpec, UnknownPart
 from upwell.serving import ServiceProcess
+from upwell.together import all_of
+from upwell_gateway.issuer import Issuer, make_keys
 from upwell_shared.clock import Clock, SimulatedClock, clock_from, parse_duration
 from upwell_shared.contracts.shipped import shipped
 from upwell_shared.errors import UpwellError
@@ -49,10 +52,6 @@ POSTGRES = "postgres"
 BROKER = "broker"
 
 _SETTLED_POLL_SECONDS = 0.05
-
-
-class PortTaken(UpwellError):
-    """Somebody else listens on the gateway's port: take another with --port."""
 
 
 class WallClockOnly(UpwellError):
@@ -113,6 +112,9 @@ class Stack:
         self._ports: dict[str, int] = {}
         self._bootstrap = ""
         self._cluster: Cluster | None = None
+        self._control = ControlSocket(self.folder.control, self)
+        self.asked_to_end = asyncio.Event()
+        """Set by `upwell stop` without a part: whoever runs the stack should end it now."""
 
     # What runs.
 
@@ -139,6 +141,15 @@ class Stack:
         return self._databases[service]
 
     @property
+    def logs(self) -> dict[str, Path]:
+        """Where each part writes what happens to it, also those that have not been started yet."""
+        found = {spec.name: self.folder.log_of(spec.name) for spec in self.services}
+        return found | {
+            BROKER: self.folder.log_of(BROKER),
+            POSTGRES: self.folder.path / "postgres" / "server.log",
+        }
+
+    @property
     def parts(self) -> tuple[Keeper, ...]:
         """All that runs here, in the order of their start."""
         return tuple(self._keepers.values())
@@ -149,6 +160,19 @@ class Stack:
             known = ", ".join(self._keepers)
             raise UnknownPart(f"there is no part {name!r} here; there are {known}")
         return self._keepers[name]
+
+    def port(self, part: str) -> int | None:
+        """Where a part listens on 127.0.0.1; None while that is not known."""
+        if part == BROKER:
+            return int(self._bootstrap.rpartition(":")[2]) if self._bootstrap else None
+        return self._cluster.port if part == POSTGRES and self._cluster is not None else self._ports.get(part)
+
+    async def answers(self, part: str) -> bool:
+        """Whether a part is ready at this moment; of a server, whether it accepts connections."""
+        port = self.port(part)
+        if port is None:
+            return False
+        return await serving.is_ready(port) if part in self._ports else listening(port)
 
     @property
     def clock(self) -> Clock:
@@ -173,7 +197,7 @@ class Stack:
         self, person: UUID, roles: Iterable[UserRole] = (UserRole.PARTICIPANT,), units: Iterable[UUID] = ()
     ) -> str:
         """A bearer token of the development issuer."""
-        return issuing.token(self.folder.keys, person, roles, units)
+        return Issuer.of(make_keys(self.folder.keys).private).token(person, roles, units)
 
     async def kill(self, part: str) -> None:
         """SIGKILL, as a fault would; the part is started again by itself. Raises UnknownPart."""
@@ -228,6 +252,7 @@ class Stack:
             [keepers[name] for name in keepers if name in specs and not specs[name].last],
             [keepers[name] for name in keepers if name not in specs],
         ]
+        await self._control.close()
         self.folder.forget_state()
         for together in ways:
             await asyncio.gather(*(keeper.stop() for keeper in together), return_exceptions=True)
@@ -245,24 +270,24 @@ class Stack:
     async def _start(self) -> None:
         self._check_clock()
         self._ports = {
-            spec.name: _gateway_port(self._port) if spec.name == GATEWAY else free_port()
+            spec.name: port_to_listen_on(self._port) if spec.name == GATEWAY else free_port()
             for spec in self.services
         }
-        issuing.make_keys(self.folder.keys)
-        await _all((self._start_postgres(), self._start_broker()))
+        await all_of((self._start_postgres(), self._start_broker()))
         wiring = Wiring(
             environment=self._environment,
-            folder=self.folder,
+            clock=self.folder.clock if self._simulated else None,
+            keys=make_keys(self.folder.keys),
             ports=self._ports,
             bootstrap=self._bootstrap,
             broker=None if self._elsewhere.bootstrap else self._kafka,
-            simulated_clock=bool(self._simulated),
         )
         if self._cluster is not None:
             await self._migrate(self._cluster, wiring)
         self._databases = dict(self._located())
         for last in (False, True):
             await self._start_services([spec for spec in self.services if spec.last is last], wiring)
+        await self._control.open()
         self.folder.write_state(self._state())
 
     def _check_clock(self) -> None:
@@ -317,7 +342,7 @@ class Stack:
             await serving.migrate(spec, self.folder.log_of(spec.name), wiring.migration(spec, cluster))
             await cluster.note_migrated(spec)
 
-        await _all(one(spec) for spec in outdated)
+        await all_of(one(spec) for spec in outdated)
         if outdated:
             self._say("migrations", ", ".join(spec.name for spec in outdated), began)
 
@@ -331,7 +356,7 @@ class Stack:
             )
             self._say(spec.name, f"127.0.0.1:{port}", began)
 
-        await _all(one(spec) for spec in specs)
+        await all_of(one(spec) for spec in specs)
 
     async def _keep(self, name: str, kept: Kept) -> None:
         keeper = self._keepers[name] = Keeper(name, kept, self._happened)
@@ -363,29 +388,3 @@ class Stack:
                 for spec in self.services
             },
         }
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """All at once; the first error ends the others, and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except BaseExceptionGroup as several:
-        raise _first(several) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _gateway_port(wanted: int) -> int:
-    if wanted == 0:
-        return free_port()
-    try:
-        socket.create_server(("127.0.0.1", wanted)).close()
-    except OSError as error:
-        raise PortTaken(
-            f"port {wanted} cannot be listened on ({error.strerror}): take another with --port"
-        ) from error
-    return wanted
