@@ -1,0 +1,64 @@
+"""Which programmes there are, and for which units."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from upwell_gateway.projections.folding import Folding
+from upwell_shared.contracts import Consumed
+from upwell_shared.contracts.matching import ProgrammeClosed, ProgrammeOpened
+from upwell_shared.database import Connection
+
+name = "programmes"
+version = 1
+tables = """
+CREATE TABLE programmes (
+    programme_id uuid PRIMARY KEY,
+    unit_ids     uuid[] NOT NULL,
+    opened_at    timestamptz NOT NULL,
+    closed_at    timestamptz
+);
+"""
+
+
+class _Row(NamedTuple):
+    programme_id: UUID
+    unit_ids: str
+    """As Postgres writes an array: lists of different lengths make no array of arrays."""
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+def _key(event: Any) -> UUID | None:
+    return event.programme_id if isinstance(event, ProgrammeOpened | ProgrammeClosed) else None
+
+
+def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
+    match consumed.event:
+        case ProgrammeOpened(programme_id=programme_id, unit_ids=unit_ids):
+            units = f"{{{','.join(map(str, unit_ids))}}}"
+            return _Row(programme_id, units, consumed.recorded_at, None)
+        case _:
+            return row and row._replace(closed_at=consumed.recorded_at)
+
+
+_PROGRAMMES = Folding(
+    row=_Row,
+    key=_key,
+    evolve=_evolve,
+    held="""
+SELECT programme_id, unit_ids::text, opened_at, closed_at FROM programmes WHERE programme_id = ANY ($1::uuid[])
+""",
+    write="""
+INSERT INTO programmes
+SELECT programme_id, unit_ids::uuid[], opened_at, closed_at
+FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+    AS t (programme_id, unit_ids, opened_at, closed_at)
+ON CONFLICT (programme_id) DO UPDATE SET closed_at = excluded.closed_at
+""",
+)
+
+
+async def project(connection: Connection, events: Sequence[Consumed]) -> None:
+    await _PROGRAMMES.take(connection, events)
