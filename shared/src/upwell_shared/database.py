@@ -48,7 +48,8 @@ async def create_pool(dsn: str, *, application_name: str, size: int = 8) -> asyn
             max_size=size,
             reset=_keep_session,
             command_timeout=_ANSWER_SECONDS,
-            server_settings=_TIMEOUTS | {"application_name": application_name},
+            # What Postgres writes as text, in JSON above all, is in UTC wherever the server is.
+            server_settings=_TIMEOUTS | {"application_name": application_name, "timezone": "UTC"},
         )
     except asyncpg.UndefinedObjectError as error:
         # An older server does not know transaction_timeout and refuses the connection itself.

@@ -20,6 +20,7 @@ def create_app(
     authenticator: Authenticator,
     ping: Ping,
     version: str = "1",
+    description: str = "",
     request_seconds: float = REQUEST_SECONDS,
 ) -> FastAPI:
     """An application with health, metrics and documentation, whose every error is a problem.
@@ -28,7 +29,13 @@ def create_app(
     Resources are opened before and closed after by the composition root; there is no lifespan.
     """
     app = FastAPI(
-        title=title, version=version, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        title=title,
+        description=description,
+        version=version,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.surroundings = Surroundings(authenticator, InFlight())
     app.state.draining = False

@@ -51,6 +51,7 @@ def render(document: Mapping[str, Any]) -> str:
         (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
             f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
+            f"<p>{escape(document['info'].get('description', ''))}</p>",
             '<p>The same for machines: <a href="openapi.json">openapi.json</a>. ',
             'Errors are <a href="#problems">problems</a>; bodies are <a href="#schemas">schemas</a>.</p>',
             *(

@@ -33,6 +33,7 @@ from upwell_shared.web.policies import Authenticator, Principal, RequestFacts, R
 
 BODY_BYTES = 64 * 1024
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_DECLARATIONS = ("requirement", "takes", "without_key", "hands_on")
 _NOBODY = Principal(UUID(int=0))
 
 
@@ -63,6 +64,19 @@ def without_key(reason: str) -> Dependency:
     return Dependency(declared)
 
 
+def hands_on(limit: int = BODY_BYTES) -> Dependency:
+    """Declares that a request is another service's to understand: its policy is checked here and its size, no more.
+
+    Its body, of any kind and at most `limit` bytes, reaches the endpoint through a `RawBody` parameter as it came, and
+    it is not described: whoever understands it does that.
+    """
+
+    async def declared() -> None: ...
+
+    declared.hands_on = limit  # type: ignore[attr-defined] # read by `Route`
+    return Dependency(declared)
+
+
 async def _raw_body(request: Request) -> bytes:
     return await request.body()
 
@@ -88,6 +102,8 @@ class Route(APIRoute):
 
     requirement: Requirement
     taken: _Takes
+    handed_on: int | None
+    """The most bytes of a body that is somebody else's to understand; None for a route of this service's own."""
     is_command: bool
     has_if_match: bool
     takes_body_model: bool
@@ -105,8 +121,12 @@ class Route(APIRoute):
             (t for call in calls if (t := getattr(call, "takes", None))),
             _Takes("application/json", BODY_BYTES),
         )
-        changes = not (self.methods or set()) <= _READING
-        self.is_command = changes and not any(hasattr(call, "without_key") for call in calls)
+        self.handed_on = next((limit for call in calls if (limit := getattr(call, "hands_on", None))), None)
+        self.include_in_schema = self.include_in_schema and self.handed_on is None
+        changes = self.handed_on is not None or not (self.methods or set()) <= _READING
+        self.is_command = (
+            changes and self.handed_on is None and not any(hasattr(call, "without_key") for call in calls)
+        )
         self.has_if_match = if_match in calls
         annotation = None if self.body_field is None else self.body_field.field_info.annotation
         self.takes_body_model = isinstance(annotation, type) and issubclass(annotation, Body)
@@ -131,12 +151,15 @@ class Route(APIRoute):
                 who = scope["upwell.principal"] = await _authenticate(headers, around.authenticator)
                 if not looked_up:
                     self.requirement.check(who, RequestFacts(scope["method"], scope["path_params"]))
-            if scope["query_string"]:
+            if scope["query_string"] and self.handed_on is None:
                 _refuse_unknown(request, queries)
             if not changes:
                 return await handle(request)
             command = Command(scope, request.receive)
             command.principal = who
+            if self.handed_on is not None:
+                command.content = await _read_capped(command.receive, headers, self.handed_on)
+                return await handle(command)
             await self._read(command, headers)
             if not self.is_command:
                 return await handle(command)
@@ -192,7 +215,7 @@ def _flattened(dependant: Dependant) -> Iterator[Dependant]:
 def _is_declaration(call: Any) -> bool:
     requirement = getattr(call, "requirement", None)
     looked_up = requirement is not None and requirement.looked_up
-    return not looked_up and any(hasattr(call, name) for name in ("requirement", "takes", "without_key"))
+    return not looked_up and any(hasattr(call, name) for name in _DECLARATIONS)
 
 
 async def _authenticate(headers: Mapping[bytes, bytes], authenticator: Authenticator) -> Principal:
