@@ -3,11 +3,14 @@ them, or `migrate`. Settings come from the environment.
 """
 
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
 from upwell_shared.contracts import Contract
@@ -29,6 +32,8 @@ Role = Literal["api", "relay", "consume", "work"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 S = TypeVar("S", bound=ServiceSettings)
+
+_log = structlog.get_logger()
 
 
 class Composition(Protocol):
@@ -84,18 +89,21 @@ class Service(Generic[S]):
 
     async def prepare(self, settings: S) -> None:
         """The role `migrate`: the database, and the channels."""
-        await self.migrate(settings.database_url.reveal())
-        if self.keeps_texts:
-            await self.migrate_keys(_keys_dsn(settings))
-        async with ClusterClient(settings.kafka_bootstrap) as cluster:
-            await cluster.create(self.contract(settings).channels)
+        with _unless(_NO_DATABASE, DatabaseUnreachable):
+            await self.migrate(settings.database_url.reveal())
+            if self.keeps_texts:
+                await self.migrate_keys(_keys_dsn(settings))
+        with _unless((OSError, KafkaError), BrokerUnreachable):
+            async with ClusterClient(settings.kafka_bootstrap) as cluster:
+                await cluster.create(self.contract(settings).channels)
 
     async def run(self, settings: S, roles: Sequence[Role], authenticator: Authenticator) -> None:
         """Serves and works until a signal says to stop. Raises what the event store refuses to start on."""
         stop = stop_on_signals()
-        pools = [await self.open_pool(settings)]
-        if self.keeps_texts:
-            pools.append(await self.open_keys_pool(settings))
+        with _unless(_NO_DATABASE, DatabaseUnreachable):
+            pools = [await self.open_pool(settings)]
+            if self.keeps_texts:
+                pools.append(await self.open_keys_pool(settings))
         composed = self.compose(settings, *pools)
         await composed.store.start(self.sources)
         workers = composed.workers(roles)
@@ -105,21 +113,53 @@ class Service(Generic[S]):
         )
 
     def entry(self, arguments: Sequence[str], authenticator: Authenticator | None = None) -> int:
-        """What `__main__` returns to the system: 0, or 2 when it was not understood.
+        """What `__main__` returns to the system: 0; or 2, after one line on stderr, when it was not understood, or
+        when something Upwell has a name for keeps it from running. Where from, is in the log at level debug.
 
         Without an authenticator, tokens of the issuer whose keys the settings name are believed.
         """
         roles = [role for role in ROLES if role in arguments or "all" in arguments]
-        if arguments == ["migrate"]:
-            run(self.prepare(load_settings(self.settings)))
-        elif roles and set(arguments) <= {*ROLES, "all"}:
-            settings = load_settings(self.settings)
-            configure_logging(self.name, settings.log_level)
-            run(self.run(settings, roles, authenticator or authenticator_from(settings)))
-        else:
+        migrating = arguments == ["migrate"]
+        if not migrating and not (roles and set(arguments) <= {*ROLES, "all"}):
             sys.stderr.write(f"{self.name}: use one or several of {', '.join(ROLES)}; or all; or migrate\n")
             return 2
+        settings = load_settings(self.settings)
+        configure_logging(self.name, settings.log_level)
+        try:
+            if migrating:
+                run(self.prepare(settings))
+            else:
+                run(self.run(settings, roles, authenticator or authenticator_from(settings)))
+        except UpwellError as error:
+            _log.debug("refused", exc_info=error)
+            sys.stderr.write(f"{self.name}: {error}\n")
+            return 2
         return 0
+
+
+class DatabaseUnreachable(UpwellError):
+    """The database does not answer, or does not let this service in: check UPWELL_<SERVICE>_DATABASE_URL."""
+
+
+class BrokerUnreachable(UpwellError):
+    """The broker does not answer: check UPWELL_KAFKA_BOOTSTRAP."""
+
+
+_NO_DATABASE = (
+    OSError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+@contextmanager
+def _unless(errors: tuple[type[Exception], ...], told: type[UpwellError]) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
+        raise told from error
 
 
 def authenticator_from(settings: ServiceSettings) -> Authenticator:
