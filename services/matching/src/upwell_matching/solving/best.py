@@ -28,14 +28,15 @@ Some = tuple[Ints, Ints, Ints]
 
 MOST_ARCS: Final = 2_000_000
 """So many permitted pairs are given to the solver as they are; of more it is given the most promising first."""
-_PROMISING: Final = 24
+PROMISING: Final = 24
 _PAYING: Final = 8
 
 
-def best_pairs(problem: Problem, most_arcs: int = MOST_ARCS) -> Solution:
+def best_pairs(problem: Problem, most_arcs: int = MOST_ARCS, promising: int = PROMISING) -> Solution:
     """Aims, each as far as those before it allow: most people in a pair, the highest score, the toss of the seed.
 
-    The order in which people are given does not matter. Raises SolverGaveUp.
+    The order in which people are given does not matter. How many pairs it begins with is a matter of time and memory
+    alone. Raises SolverGaveUp.
     """
     mentors, mentees = _by_id(problem.mentors), _by_id(problem.mentees)
     if not mentors or not mentees:
@@ -48,7 +49,7 @@ def best_pairs(problem: Problem, most_arcs: int = MOST_ARCS) -> Solution:
     places = (_places(mentors), _places(mentees))
     worth = Worth.of(*places, highest)
     pairs = Pairs(ordered, worth.ties)
-    counts, arcs, complete = _begin(pairs, worth, most_arcs)
+    counts, arcs, complete = _begin(pairs, worth, most_arcs, promising)
     while True:
         chosen = solve(arcs, *places, worth.person)
         if complete:
@@ -67,25 +68,25 @@ def best_pairs(problem: Problem, most_arcs: int = MOST_ARCS) -> Solution:
     return _told(mentors, mentees, counts, found)
 
 
-def _begin(pairs: Pairs, worth: Worth, most_arcs: int) -> tuple[Ints, Arcs, bool]:
-    """Reasons counted for everybody, and the pairs to begin with: all of them, or the most promising."""
+def _begin(pairs: Pairs, worth: Worth, most_arcs: int, promising: int) -> tuple[Ints, Arcs, bool]:
+    """Reasons counted for everybody, and the pairs to begin with: all of them, or the most promising of each mentor."""
     rows, columns = len(pairs.mentors), len(pairs.mentees)
     counts = np.zeros((rows + columns, len(REASONS)), np.int64)
     everything: list[Some] | None = []
-    promising: list[Some] = []
+    fewer: list[Some] = []
     seen = 0
     for tile in pairs:
         for reason, flags in enumerate((*tile.barred_by, tile.permitted)):
             counts[tile.first : tile.first + len(flags), reason] += flags.sum(axis=1)
             counts[rows:, reason] += flags.sum(axis=0)
         value = _value(tile, worth)
-        promising.append(_most(tile, value, tile.permitted, _PROMISING))
+        fewer.append(_most(tile, value, tile.permitted, promising))
         if everything is not None:
             everything.append(_where(tile, value, tile.permitted))
             seen += len(everything[-1][0])
             if seen > most_arcs:
                 everything = None
-    parts = promising if everything is None else everything
+    parts = fewer if everything is None else everything
     nothing = np.zeros(0, np.int64)
     arcs = Arcs(nothing, nothing, nothing).with_more(*map(np.concatenate, zip(*parts, strict=True)))
     return counts, arcs, everything is not None
