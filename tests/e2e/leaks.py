@@ -1,0 +1,84 @@
+"""The scan for leaks: every name, address and text of the demo is looked for wherever it must not be."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import httpx2
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from upwell.demo.cast import Cast
+
+
+def needles(cast: Cast, words: Iterable[str]) -> list[str]:
+    """What nobody may find: given and family names, user names and addresses of everybody, and all they wrote."""
+    people = [
+        part
+        for member in cast.members
+        for part in (member.given_name, member.family_name, member.user_name, member.mail)
+    ]
+    return sorted({*people, *words}, key=len, reverse=True)
+
+
+class Scan:
+    """Looks for needles, whatever their case. `found` says where; it names the needle by its place in the list."""
+
+    def __init__(self, what: Sequence[str]) -> None:
+        self._numbers = {needle.lower().encode(): n for n, needle in enumerate(what)}
+        self._any = re.compile(b"|".join(re.escape(needle) for needle in self._numbers), re.IGNORECASE)
+        self.found: list[str] = []
+        self.bytes = 0
+        self.kinds: set[str] = set()
+
+    def look(self, kind: str, where: str, content: bytes | None) -> None:
+        self.kinds.add(kind)
+        self.bytes += len(content or b"")
+        for hit in self._any.finditer(content or b""):
+            self.found.append(f"{kind} of {where}: needle {self._numbers[hit[0].lower()]}")
+
+    async def records(self, bootstrap: str) -> None:
+        """Keys, values and headers of every record of every channel there is."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            channels = [name for name in await consumer.topics() if name.startswith("upwell.")]
+            places = [
+                TopicPartition(name, partition)
+                for name in channels
+                for partition in consumer.partitions_for_topic(name) or ()
+            ]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            await consumer.seek_to_beginning(*places)
+            waiting = {place for place in places if ends[place] > 0}
+            while waiting:
+                for place, records in (await consumer.getmany(*waiting, timeout_ms=200)).items():
+                    for record in records:
+                        where = f"{place.topic}/{place.partition}@{record.offset}"
+                        self.look("value", where, record.value)
+                        self.look("key", where, record.key)
+                        for name, value in record.headers:
+                            self.look("header", f"{where} {name}", name.encode() + b"=" + (value or b""))
+                for place in list(waiting):
+                    if await consumer.position(place) >= ends[place]:
+                        waiting.discard(place)
+        finally:
+            await consumer.stop()
+
+    def logs(self, folder: Path) -> None:
+        """Everything any process has written."""
+        for file in _files(folder):
+            self.look("log", file.name, file.read_bytes())
+
+    async def metrics(self, addresses: Iterable[str]) -> None:
+        async with httpx2.AsyncClient(timeout=10) as http:
+            for address in addresses:
+                response = await http.get(f"{address}/metrics")
+                assert response.status_code == 200, address
+                self.look("metrics", address, response.content)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.rglob("*") if path.is_file())
