@@ -46,12 +46,10 @@ class Tokens:
         return self.known[token]
 
 
-def created(
-    mentor: UUID, mentee: UUID, *, pair: UUID | None = None, sessions: int = 6, minutes: int = 45
-) -> PairCreated:
+def created(mentor: UUID, mentee: UUID, *, sessions: int = 6) -> PairCreated:
     """A pair as matching tells of it."""
     return PairCreated(
-        pair_id=pair or uuid4(),
+        pair_id=uuid4(),
         programme_id=uuid4(),
         cohort_id=uuid4(),
         mentor_id=mentor,
@@ -62,15 +60,15 @@ def created(
         mentee_organisation_id=uuid4(),
         sessions=sessions,
         days_between=14,
-        minutes=minutes,
+        minutes=45,
         ends_on=date(2026, 9, 1),
     )
 
 
-def consumed(owner: str, event: PublishedEvent, event_id: UUID | None = None) -> Consumed:
+def consumed(owner: str, event: PublishedEvent) -> Consumed:
     """An event of another service as it comes from the log."""
     return Consumed(
-        event_id=event_id or uuid4(),
+        event_id=uuid4(),
         type=_CONTRACTS[owner].type_of(type(event)),
         owner=owner,
         stream_id=getattr(event, "pair_id", None) or event.person_id,  # type: ignore[attr-defined]
@@ -119,13 +117,15 @@ class World:
             await HANDLERS.take(connection, [consumed(owner, event) for event in events])
 
         async def done() -> bool:
-            return await self.pool.fetchval("SELECT count(*) FROM todos WHERE parked_because IS NULL") == 0
+            return bool(
+                await self.pool.fetchval("SELECT count(*) = 0 FROM todos WHERE parked_because IS NULL")
+            )
 
         await until(done)
 
-    async def pair(self, **plan: int) -> UUID:
+    async def pair(self, *, sessions: int = 6) -> UUID:
         """Ada and Ben become a pair."""
-        event = created(self.ada, self.ben, **plan)
+        event = created(self.ada, self.ben, sessions=sessions)
         await self.hear("matching", event)
         return event.pair_id
 

@@ -240,14 +240,14 @@ def _book(command: BookSession, state: Cadence) -> list[CadenceEvent]:
     if isinstance(state, Paused):
         raise CadenceIsPaused
     minutes = state.plan.minutes if command.minutes is None else command.minutes
-    _require_bookable(state, command.session_id, command.starts_at, minutes, command.now)
+    starts_at = _bookable_time(state, command.session_id, command.starts_at, minutes, command.now)
     if sum(map(_counts, state.sessions.values())) >= state.plan.sessions:
         raise AllSessionsBooked
     return [
         SessionBooked(
             session_id=command.session_id,
             number=len(state.sessions) + 1,
-            starts_at=command.starts_at.astimezone(UTC),
+            starts_at=starts_at,
             minutes=minutes,
             by=command.side,
         )
@@ -262,11 +262,11 @@ def _move(command: MoveSession, state: Cadence) -> list[CadenceEvent]:
     minutes = details.minutes if command.minutes is None else command.minutes
     if (command.starts_at, minutes) == (details.starts_at, details.minutes):
         return []
-    _require_bookable(state, command.session_id, command.starts_at, minutes, command.now)
+    starts_at = _bookable_time(state, command.session_id, command.starts_at, minutes, command.now)
     return [
         SessionMoved(
             session_id=command.session_id,
-            starts_at=command.starts_at.astimezone(UTC),
+            starts_at=starts_at,
             minutes=minutes,
             by=command.side,
         )
@@ -367,18 +367,21 @@ def _counts(session: Session) -> bool:
     return not isinstance(session, Cancelled | Missed)
 
 
-def _require_bookable(
+def _bookable_time(
     state: Cadence, session_id: UUID, starts_at: datetime, minutes: int, now: datetime
-) -> None:
+) -> datetime:
+    """The same time in UTC: reckoning on the wall's clock goes wrong on two days a year."""
     if starts_at <= now:
         raise SessionInThePast
     if starts_at > now + FURTHEST_AHEAD:
         raise SessionTooFarAhead
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
         raise UnfitLength
+    in_utc = starts_at.astimezone(UTC)
     others = (other for id_, other in state.sessions.items() if id_ != session_id and _counts(other))
-    if any(other.details.overlaps(starts_at, minutes) for other in others):
+    if any(other.details.overlaps(in_utc, minutes) for other in others):
         raise OverlappingSession
+    return in_utc
 
 
 cadence: Decider[CadenceCommand, State, CadenceEvent] = Decider(NoCadence(), decide, evolve)
