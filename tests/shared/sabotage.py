@@ -123,7 +123,7 @@ SABOTAGES = (
         "handling.py",
         (
             (
-                "if (earlier := await self._repeated(envelope, fingerprint)) is not None:",
+                "if (earlier := await self.repeated(envelope, fingerprint)) is not None:",
                 "if earlier := None:",
             ),
         ),

@@ -136,7 +136,7 @@ class Handler:
             streams = [self._decide(intent, loaded[intent.stream_id], envelope, now) for intent in intents]
         except (DomainError, StaleVersion):
             # A repeated command meets the state it made itself, and the rule may well say no to that.
-            if (earlier := await self._repeated(envelope, fingerprint)) is not None:
+            if (earlier := await self.repeated(envelope, fingerprint)) is not None:
                 return earlier
             raise
         first, head = intents[0].stream_id, streams[0]
@@ -156,7 +156,7 @@ class Handler:
         if appended is Appended.WRITTEN:
             return outcome
         # A conflict may be with this very command, carried out meanwhile by another replica.
-        return await self._repeated(envelope, fingerprint)
+        return await self.repeated(envelope, fingerprint)
 
     def _decide(self, intent: Intent, loaded: Loaded, envelope: Envelope, now: datetime) -> StreamAppend:
         if loaded.type not in {None, intent.aggregate.name}:
@@ -194,7 +194,11 @@ class Handler:
             internal_sequence=sequences["internal"],
         )
 
-    async def _repeated(self, envelope: Envelope, fingerprint: bytes | None) -> Outcome | None:
+    async def repeated(self, envelope: Envelope, fingerprint: bytes | None = None) -> Outcome | None:
+        """What this command was answered when it was carried out before. Raises IdempotencyKeyReused.
+
+        For those who look facts up before they call `handle`, and would refuse a repetition for facts of today.
+        """
         answer = await self._store.answer(envelope.command_id)
         if answer is None:
             return None

@@ -52,6 +52,15 @@ WITH RECURSIVE walk (unit_id) AS (
 SELECT unit_id FROM walk
 """
 
+_ABOVE = """
+WITH RECURSIVE walk (unit_id, parent_id) AS (
+    SELECT unit_id, parent_id FROM units WHERE unit_id = $1
+    UNION
+    SELECT units.unit_id, units.parent_id FROM walk JOIN units ON units.unit_id = walk.parent_id
+)
+SELECT unit_id, parent_id FROM walk
+"""
+
 
 async def project(connection: Connection, events: Sequence[Consumed]) -> None:
     rows: dict[UUID, tuple[UUID, UUID, UUID | None, bool]] = {}
@@ -81,3 +90,9 @@ async def within(pool: asyncpg.Pool, above: Collection[UUID], unit_ids: Collecti
 async def below(pool: asyncpg.Pool, unit_ids: Collection[UUID]) -> set[UUID]:
     """These units and all that lie below them."""
     return {row["unit_id"] for row in await pool.fetch(_BELOW, list(unit_ids))}
+
+
+async def above(pool: asyncpg.Pool, unit_id: UUID) -> tuple[set[UUID], bool]:
+    """This unit and all above it; and whether that ends at a root: if not, not all of it has been heard of yet."""
+    rows = await pool.fetch(_ABOVE, unit_id)
+    return {unit_id} | {row["unit_id"] for row in rows}, any(row["parent_id"] is None for row in rows)

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 
 from upwell_matching import timing
 from upwell_matching.aggregates import AGGREGATES, COMMANDS, EVENTS
+from upwell_matching.api import routers
+from upwell_matching.carrying_out import Means, carrying_out, forgetting
+from upwell_matching.projections import cohorts, enrolments, pairs, programmes, standings
 from upwell_matching.publishing import publishing
 from upwell_matching.settings import MatchingSettings
 from upwell_shared import units
@@ -26,7 +29,14 @@ from upwell_shared.web.policies import Authenticator
 from upwell_shared.worker import Worker
 
 NAME = CONTRACT.owner
-OWN: tuple[Projection[Any], ...] = (Timers(timing.timing, COMMANDS),)
+OWN: tuple[Projection[Any], ...] = (
+    programmes,
+    cohorts,
+    enrolments,
+    pairs,
+    standings,
+    Timers(timing.timing, COMMANDS),
+)
 FOREIGN: tuple[Projection[Any], ...] = (units,)
 PROJECTIONS = (*OWN, *FOREIGN)
 
@@ -38,6 +48,7 @@ class Matching:
         self._parts = Parts(settings, pool, CONTRACT, EVENTS, clock)
         self.store = self._parts.store
         self.handler = Handler(self.store, self._parts.clock, CONTRACT, publishing, AGGREGATES)
+        self.means = Means(self.handler, self.store, pool, self._parts.clock)
 
     @property
     def closing(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -45,7 +56,12 @@ class Matching:
 
     def app(self, authenticator: Authenticator) -> FastAPI:
         pool = self._parts.pool
-        return create_app(NAME, authenticator=authenticator, ping=lambda: pool.fetchval("SELECT 1"))
+        return create_app(
+            NAME,
+            *routers(self.means),
+            authenticator=authenticator,
+            ping=lambda: pool.fetchval("SELECT 1"),
+        )
 
     def workers(self, roles: Sequence[Role]) -> list[Worker]:
         parts = self._parts
@@ -57,7 +73,7 @@ class Matching:
         if "work" in roles:
             found += [
                 *parts.projectors(OWN),
-                *parts.promises(COMMANDS, self.handler.send),
+                *parts.promises(COMMANDS, carrying_out(self.means, forgetting(self.means))),
                 parts.forgetting(),
             ]
         return found
