@@ -16,7 +16,6 @@ from upwell_shared.contracts import Contract, Publication, PublishedEvent, recor
 from upwell_shared.contracts import matching as by_matching
 from upwell_shared.events import Envelope
 
-_LOG = UUID(int=0xFEED)
 _AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
@@ -33,6 +32,7 @@ class Tellers:
     def __init__(self, pool: asyncpg.Pool) -> None:
         handlers = Handlers(FOREIGN, reactions_of(reactions), COMMANDS)
         self._pool = pool
+        self.log_id = uuid4()
         self._applier = Applier(NAME, pool, CONSUMED, handlers)
         self._owners = {kind: contract for contract in CONSUMED for kind in contract.classes.values()}
         self._sequences: Counter[tuple[str, str, UUID]] = Counter()
@@ -43,7 +43,9 @@ class Tellers:
         contract = self._owners[type(event)]
         publication = self._published(contract, key, event)
         channel = contract.channel(event.audience)
-        record = _Record(0, str(key).encode(), publication.body, record_headers(publication.headers, _LOG))
+        record = _Record(
+            0, str(key).encode(), publication.body, record_headers(publication.headers, self.log_id)
+        )
         return channel, record
 
     async def hear(self, said: Sequence[tuple[str, _Record]]) -> None:
@@ -54,12 +56,12 @@ class Tellers:
             await self._pool.execute(
                 "INSERT INTO consumer_offsets VALUES ($1, $2, $3, 0, 0) ON CONFLICT DO NOTHING",
                 NAME,
-                _LOG,
+                self.log_id,
                 channel,
             )
             applied = await self._applier.apply(
                 Batch(
-                    log_id=_LOG,
+                    log_id=self.log_id,
                     channel=channel,
                     partition=0,
                     first_offset=offset,
