@@ -49,6 +49,11 @@ class DataFolder:
         """Where the part's output goes."""
         return self.logs / f"{part}.log"
 
+    @property
+    def claimed(self) -> bool:
+        """Whether this object holds it."""
+        return self._claim is not None
+
     def claim(self) -> None:
         """Makes it where it is missing, and takes it. Raises FolderUnusable, FolderNewer, AlreadyRunning."""
         try:
@@ -66,7 +71,9 @@ class DataFolder:
             ) from error
         self._claim = claim
         try:
-            self._check_format()
+            self.check_format()
+            if not self._format.exists():
+                self._format.write_text(f"{FORMAT}\n")
             self.forget_state()
         except BaseException:
             self.give_back()
@@ -100,11 +107,14 @@ class DataFolder:
         self._state.unlink(missing_ok=True)
         self.control.unlink(missing_ok=True)
 
-    def _check_format(self) -> None:
-        if not self._format.exists():
-            self._format.write_text(f"{FORMAT}\n")
+    def check_format(self) -> None:
+        """Whether this release knows the folder's layout. Raises FolderNewer, FolderUnusable."""
+        try:
+            text = self._format.read_text().strip()
+        except FileNotFoundError:
             return
-        text = self._format.read_text().strip()
+        except (OSError, ValueError):
+            text = ""
         if not text.isdigit():
             raise FolderUnusable(f"{self._format} does not hold a number: this is no data folder of Upwell")
         if int(text) > FORMAT:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from upwell_shared.clock import Clock
+from upwell_shared.clock import Clock, clock_from
 from upwell_shared.contracts.shipped import shipped
 
 _STORED = """
@@ -145,3 +146,14 @@ class Measurer:
         finally:
             await connection.close()
         return _Look(dict(stored), told, heard, behind, due)
+
+
+def measurer_of(state: Mapping[str, Any]) -> Measurer:
+    """For the stack that wrote this state, see `folder.DataFolder.read_state`."""
+    services = state["services"]
+    clock = clock_from(Path(state["clock"]) if state["clock"] else None)
+    return Measurer(
+        {name: each["reader_url"] for name, each in services.items()},
+        {name: each["hears"] for name, each in services.items()},
+        clock,
+    )

@@ -1,5 +1,6 @@
 """The one port that people know."""
 
+import os
 import socket
 
 from upwell.servers.processes import free_port
@@ -17,7 +18,6 @@ def port_to_listen_on(wanted: int) -> int:
     try:
         socket.create_server(("127.0.0.1", wanted)).close()
     except OSError as error:
-        raise PortTaken(
-            f"port {wanted} cannot be listened on ({error.strerror}): take another with --port"
-        ) from error
+        why = os.strerror(error.errno or 0).lower()
+        raise PortTaken(f"cannot listen on port {wanted}, {why}: take another with --port") from error
     return wanted

@@ -244,7 +244,9 @@ class Stack:
         self.seconds = time.monotonic() - began
 
     async def stop(self) -> None:
-        """The gateway first, then the other services, then the servers; nothing happens to what does not run."""
+        """The gateway first, then the other services, then the servers; nothing happens when it does not run."""
+        if not self.folder.claimed:  # it may be somebody else's
+            return
         keepers, self._keepers = self._keepers, {}
         specs = {spec.name: spec for spec in self.services}
         ways = [
