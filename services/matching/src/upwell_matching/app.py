@@ -6,17 +6,18 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
-from upwell_matching import timing
+from upwell_matching import reactions, rechecking, timing
 from upwell_matching.aggregates import AGGREGATES, COMMANDS, EVENTS
 from upwell_matching.api import routers
 from upwell_matching.carrying_out import Means, carrying_out, forgetting
 from upwell_matching.projections import cohorts, enrolments, pairs, programmes, standings
 from upwell_matching.publishing import publishing
 from upwell_matching.settings import MatchingSettings
+from upwell_matching.sweeping import sweep
 from upwell_shared import units
 from upwell_shared.clock import Clock
 from upwell_shared.composing import Parts
-from upwell_shared.consuming import Handlers
+from upwell_shared.consuming import Handlers, reactions_of
 from upwell_shared.contracts import directory
 from upwell_shared.contracts.matching import CONTRACT
 from upwell_shared.handling import Handler
@@ -39,6 +40,9 @@ OWN: tuple[Projection[Any], ...] = (
 )
 FOREIGN: tuple[Projection[Any], ...] = (units,)
 PROJECTIONS = (*OWN, *FOREIGN)
+HANDLERS = Handlers(FOREIGN, reactions_of(reactions), COMMANDS)
+
+_HOUR = 3600.0
 
 
 class Matching:
@@ -49,6 +53,7 @@ class Matching:
         self.store = self._parts.store
         self.handler = Handler(self.store, self._parts.clock, CONTRACT, publishing, AGGREGATES)
         self.means = Means(self.handler, self.store, pool, self._parts.clock)
+        self.carry = rechecking.carrying_out(self.means, carrying_out(self.means, forgetting(self.means)))
 
     @property
     def closing(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -69,12 +74,13 @@ class Matching:
         if "relay" in roles:
             found.append(parts.relay())
         if "consume" in roles:
-            found += parts.consumer([directory.CONTRACT], Handlers(FOREIGN, (), COMMANDS))
+            found += parts.consumer([directory.CONTRACT], HANDLERS)
         if "work" in roles:
             found += [
                 *parts.projectors(OWN),
-                *parts.promises(COMMANDS, carrying_out(self.means, forgetting(self.means))),
+                *parts.promises(COMMANDS, self.carry),
                 parts.forgetting(),
+                parts.chore("sweep", lambda: sweep(self.means), every=_HOUR),
             ]
         return found
 

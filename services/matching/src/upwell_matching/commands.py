@@ -20,6 +20,7 @@ from upwell_matching.domain.cohort import (
     RelyOnCohort,
     UnknownCohort,
 )
+from upwell_matching.domain.eligibility import Standing
 from upwell_matching.domain.enrolment import (
     ChangeEnrolment,
     NotEnrolled,
@@ -38,7 +39,7 @@ from upwell_matching.domain.programme import (
 )
 from upwell_matching.domain.standing import PersonOnLeave, UnknownPerson
 from upwell_matching.projections import pairs
-from upwell_matching.standing import PairFacts, deciding_on, facts_for, keeping, present
+from upwell_matching.standing import Held, PairFacts, deciding_on, facts_for, keeping, present
 from upwell_shared import units
 from upwell_shared.decider import DomainError
 from upwell_shared.events import Envelope
@@ -86,30 +87,35 @@ async def submit_enrolment(
     """The person enrols while the cohort is open. Raises UnknownCohort, UnknownPerson, and what `handle` raises."""
     cohort = await _cohort(means, cohort_id)
     programme = await _programme(means, cohort.programme_id)
-    person = await present(means.pool, person_id)
     defaults = programme.defaults
     usual = defaults.mentor_capacity if role is Side.MENTOR else defaults.mentee_capacity
-    submitting = SubmitEnrolment(
-        programme_id=cohort.programme_id,
-        cohort_id=cohort_id,
-        person_id=person_id,
-        organisation_id=person.organisation_id,
-        unit_id=person.unit_id,
-        covered=await covers(means.pool, programme.unit_ids, person.unit_id),
-        role=role,
-        offers=offers,
-        seeks=seeks,
-        capacity=usual if capacity is None else capacity,
-        topics=frozenset(programme.topics),
-    )
     stream_id = enrolment_id(cohort_id, person_id)
-    return await means.handler.handle(
-        Intent(ENROLMENT, stream_id, submitting),
-        Intent(COHORT, cohort_id, RelyOnCohort()),
-        envelope=command.envelope,
-        fingerprint=command.fingerprint,
-        body={"enrolment_id": str(stream_id)},
-    )
+
+    async def submit(found: tuple[Standing, Held]) -> Outcome:
+        person, held = found
+        submitting = SubmitEnrolment(
+            programme_id=cohort.programme_id,
+            cohort_id=cohort_id,
+            person_id=person_id,
+            organisation_id=person.organisation_id,
+            unit_id=person.unit_id,
+            covered=await covers(means.pool, programme.unit_ids, person.unit_id),
+            role=role,
+            offers=offers,
+            seeks=seeks,
+            capacity=usual if capacity is None else capacity,
+            topics=frozenset(programme.topics),
+        )
+        return await means.handler.handle(
+            Intent(ENROLMENT, stream_id, submitting),
+            Intent(COHORT, cohort_id, RelyOnCohort()),
+            *keeping(held),
+            envelope=command.envelope,
+            fingerprint=command.fingerprint,
+            body={"enrolment_id": str(stream_id)},
+        )
+
+    return await deciding_on(means.pool, lambda: present(means.pool, person_id), submit)
 
 
 async def change_enrolment(

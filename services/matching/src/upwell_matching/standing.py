@@ -61,8 +61,8 @@ async def facts_for(pool: asyncpg.Pool, rules: Rules, mentor_id: UUID, mentee_id
     return PairFacts(mentor, mentee, held(rules, lines.values()))
 
 
-async def present(pool: asyncpg.Pool, person_id: UUID) -> Standing:
-    """Somebody who is here, as they stand; their line is not looked at. Raises UnknownPerson."""
+async def present(pool: asyncpg.Pool, person_id: UUID) -> tuple[Standing, Held]:
+    """Somebody who is here, as they stand, and at which revision; their line is not looked at. Raises UnknownPerson."""
     lines = await looked_up(
         pool,
         standings.name,
@@ -72,7 +72,7 @@ async def present(pool: asyncpg.Pool, person_id: UUID) -> Standing:
     found = standing_of(lines[person_id])
     if found is None:
         raise UnknownPerson
-    return found
+    return found, ((person_id, lines[person_id][0].revision),)
 
 
 def standing_of(line: list[Row]) -> Standing | None:

@@ -14,6 +14,17 @@ from upwell_matching.domain.pair import (
     PairReplyReminded,
     RemindPair,
 )
+from upwell_matching.domain.standing import (
+    LeaveBegan,
+    LeaveEnded,
+    PairsRechecked,
+    PairsRecheckedInPart,
+    PlaceTaken,
+    RecheckPairs,
+    StandingBegan,
+    StandingEnded,
+    StandingErased,
+)
 from upwell_shared.events import Recorded
 from upwell_shared.timers import ClearTimer, SetTimer
 
@@ -33,3 +44,11 @@ def timing(recorded: Recorded[Any]) -> Iterable[SetTimer | ClearTimer]:
             yield SetTimer("withdrawal", recorded.recorded_at, SettleWithdrawal())
         case WithdrawalSettled():
             yield ClearTimer("withdrawal")
+        case StandingBegan(revision=revision, rechecks=True) | PlaceTaken(revision=revision, rechecks=True):
+            yield SetTimer("recheck", recorded.recorded_at, RecheckPairs(revision=revision))
+        case StandingEnded() | LeaveBegan() | LeaveEnded() | StandingErased() as event:
+            yield SetTimer("recheck", recorded.recorded_at, RecheckPairs(revision=event.revision))
+        case PairsRecheckedInPart(revision=revision, after=after):
+            yield SetTimer("recheck", recorded.recorded_at, RecheckPairs(revision=revision, after=after))
+        case PairsRechecked():
+            yield ClearTimer("recheck")

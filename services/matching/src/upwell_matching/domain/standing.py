@@ -2,7 +2,8 @@
 
 The directory tells of presence on one channel, of place and leave on another, and there is no order between the two.
 Each is kept apart, so that any interleaving ends in the same state. `revision` rises with every change; who decides on
-a standing adds `KeepStanding` for the revision they looked up, and so is written only if it is still the one.
+a standing adds `KeepStanding` for the revision they looked up, and so is written only if it is still the one. A change
+that something may have been decided on before has its pairs rechecked; most of an import has not.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandingExpected:
-    """Something was decided on nothing being known of this person, whom a reporting line names."""
+    """Something was decided on it not being known where this person stands, whom a reporting line names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class StandingBegan:
     """The person works here."""
 
     revision: int
+    rechecks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class StandingEnded:
 class PlaceTaken:
     place: Place
     revision: int
+    rechecks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,43 +98,42 @@ StandingEvent = (
 
 
 @dataclass(frozen=True, slots=True)
-class Unheard:
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
-    """What each channel has told so far; `place` is None until the one that tells of it has spoken."""
+    """What each channel has told so far; `place` is None until the one that tells of it has spoken.
 
-    revision: int
+    `expected`: something was decided before that. `due` is the latest revision whose pairs are to be rechecked, and
+    `rechecked` the latest for which that is done.
+    """
+
+    revision: int = 0
     present: bool = False
     place: Place | None = None
     on_leave: bool = False
+    expected: bool = False
+    due: int = 0
     rechecked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
     revision: int
-    rechecked: int = 0
+    due: int
+    rechecked: int
 
 
-State = Unheard | Expected | Known | Erased
+State = Known | Erased
+"""Somebody not heard of is known with revision 0."""
 
 
 def evolve(state: State, event: StandingEvent) -> State:
-    if isinstance(event, StandingExpected):
-        return Expected()
     if isinstance(event, PairsRechecked):
-        return replace(state, rechecked=event.revision) if isinstance(state, Known | Erased) else state
+        return replace(state, rechecked=event.revision)
     if isinstance(event, PairsRecheckedInPart) or isinstance(state, Erased):
         return state
-    known = replace(state if isinstance(state, Known) else Known(0), revision=event.revision)
+    if isinstance(event, StandingExpected):
+        return replace(state, expected=True)
+    rechecks = not isinstance(event, StandingBegan | PlaceTaken) or event.rechecks
+    known = replace(state, revision=event.revision, due=event.revision if rechecks else state.due)
     match event:
         case StandingBegan():
             return replace(known, present=True)
@@ -144,7 +146,7 @@ def evolve(state: State, event: StandingEvent) -> State:
         case LeaveEnded():
             return replace(known, on_leave=False)
         case StandingErased():
-            return Erased(event.revision, known.rechecked)
+            return Erased(known.revision, known.due, known.rechecked)
         case _:
             assert_never(event)
 
@@ -200,7 +202,7 @@ class KeepStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecheckPairs:
-    """Sent once the pairs of that revision were looked at: all, or up to `upto` where there are more.
+    """Sent once the pairs which that revision concerns were looked at: all, or up to `upto` where there are more.
 
     `after` is where the earlier part ended, None for the first.
     """
@@ -225,42 +227,50 @@ StandingCommand = (
 def decide(command: StandingCommand, state: State) -> list[StandingEvent]:
     match command:
         case KeepStanding():
-            if command.revision != state.revision:
-                raise StandingChanged
-            # So that there is a stream, and with it a version this was decided on.
-            return [StandingExpected()] if isinstance(state, Unheard) else []
+            return _keep(command, state)
         case RecheckPairs():
             return _recheck(command, state)
         case _:
             pass
     if isinstance(state, Erased):
         return []
-    known = state if isinstance(state, Known) else Known(0)
-    revision = known.revision + 1
+    revision = state.revision + 1
     match command:
         case BeginStanding():
-            return [] if known.present else [StandingBegan(revision=revision)]
+            # Of whoever is here for the first time there is no pair yet.
+            began = StandingBegan(revision=revision, rechecks=state.due > 0)
+            return [] if state.present else [began]
         case EndStanding():
-            return [StandingEnded(revision=revision)] if known.present else []
+            return [StandingEnded(revision=revision)] if state.present else []
         case TakePlaceInOrganisation(place=place):
-            return [] if known.place == place else [PlaceTaken(place=place, revision=revision)]
+            rechecks = state.place is not None or state.expected
+            taken = PlaceTaken(place=place, revision=revision, rechecks=rechecks)
+            return [] if state.place == place else [taken]
         case BeginLeave():
-            return [] if known.on_leave else [LeaveBegan(revision=revision)]
+            return [] if state.on_leave else [LeaveBegan(revision=revision)]
         case EndLeave():
-            return [LeaveEnded(revision=revision)] if known.on_leave else []
+            return [LeaveEnded(revision=revision)] if state.on_leave else []
         case EraseStanding():
             return [StandingErased(revision=revision)]
         case _:
             assert_never(command)
 
 
+def _keep(command: KeepStanding, state: State) -> list[StandingEvent]:
+    if command.revision != state.revision:
+        raise StandingChanged
+    # Written down once, so that there is a version this was decided on, and the place is looked at when it comes.
+    undecided = isinstance(state, Known) and state.place is None and not state.expected
+    return [StandingExpected()] if undecided else []
+
+
 def _recheck(command: RecheckPairs, state: State) -> list[StandingEvent]:
-    """A later change has a recheck of its own, which looks at all of it again."""
-    if not isinstance(state, Known | Erased) or command.revision != state.revision:
+    """A later change that rechecks has a recheck of its own, which looks at all of it again."""
+    if command.revision != state.due or state.rechecked == state.due:
         return []
     if command.upto is not None:
         return [PairsRecheckedInPart(revision=command.revision, after=command.upto)]
-    return [] if state.rechecked == command.revision else [PairsRechecked(revision=command.revision)]
+    return [PairsRechecked(revision=command.revision)]
 
 
-standing: Decider[StandingCommand, State, StandingEvent] = Decider(Unheard(), decide, evolve)
+standing: Decider[StandingCommand, State, StandingEvent] = Decider(Known(), decide, evolve)

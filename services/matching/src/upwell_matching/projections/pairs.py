@@ -96,6 +96,9 @@ SELECT * FROM pairs
 WHERE (mentor_id = ANY ($1) OR mentee_id = ANY ($1)) AND state = ANY ($2) AND ($3::uuid IS NULL OR pair_id > $3)
 ORDER BY pair_id LIMIT $4
 """
+_ALL_OPEN = """
+SELECT * FROM pairs WHERE state = ANY ($1) AND ($2::uuid IS NULL OR pair_id > $2) ORDER BY pair_id LIMIT $3
+"""
 _PROPOSALS_OF = """
 SELECT pair_id FROM pairs WHERE cohort_id = $1 AND (mentor_id = $2 OR mentee_id = $2) AND state = 'proposed' ORDER BY pair_id
 """
@@ -244,6 +247,11 @@ async def open_of(
 ) -> list[Row]:
     """Proposals that wait and pairs that are open, of which any of these is a member; by id, after one."""
     return [Row(*row) for row in await pool.fetch(_OPEN_OF, person_ids, OPEN, after, limit)]
+
+
+async def all_open(pool: asyncpg.Pool, *, after: UUID | None, limit: int) -> list[Row]:
+    """Every proposal that waits and every pair that is open; by id, after one."""
+    return [Row(*row) for row in await pool.fetch(_ALL_OPEN, OPEN, after, limit)]
 
 
 async def proposals_of(pool: asyncpg.Pool, cohort_id: UUID, person_id: UUID) -> list[UUID]:

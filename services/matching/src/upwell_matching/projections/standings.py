@@ -30,6 +30,9 @@ tables = """
 CREATE TABLE standings (
     person_id       uuid PRIMARY KEY,
     revision        int  NOT NULL,
+    -- The latest revision whose pairs are to be rechecked, and the latest for which that is done.
+    due             int  NOT NULL,
+    rechecked       int  NOT NULL,
     present         bool NOT NULL,
     on_leave        bool NOT NULL,
     organisation_id uuid,
@@ -43,18 +46,18 @@ CREATE INDEX standings_by_manager ON standings (manager_id);
 """
 
 _ROWS = """
-SELECT person_id, revision, present, on_leave, organisation_id, unit_id, grade, manager_id, in_role_since
+SELECT person_id, revision, due, rechecked, present, on_leave, organisation_id, unit_id, grade, manager_id, in_role_since
 FROM standings WHERE person_id = ANY ($1)
 """
 
 _UPSERT = """
 INSERT INTO standings
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[], $4::bool[], $5::uuid[], $6::uuid[], $7::int[], $8::uuid[],
-                     $9::date[])
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::bool[], $6::bool[], $7::uuid[], $8::uuid[],
+                     $9::int[], $10::uuid[], $11::date[])
 ON CONFLICT (person_id) DO UPDATE
-SET revision = excluded.revision, present = excluded.present, on_leave = excluded.on_leave,
-    organisation_id = excluded.organisation_id, unit_id = excluded.unit_id, grade = excluded.grade,
-    manager_id = excluded.manager_id, in_role_since = excluded.in_role_since
+SET revision = excluded.revision, due = excluded.due, rechecked = excluded.rechecked,
+    present = excluded.present, on_leave = excluded.on_leave, organisation_id = excluded.organisation_id, unit_id = excluded.unit_id,
+    grade = excluded.grade, manager_id = excluded.manager_id, in_role_since = excluded.in_role_since
 """
 
 # One statement is one snapshot: no line is put together from two moments.
@@ -65,8 +68,8 @@ WITH RECURSIVE line (asked, level, person_id) AS (
     SELECT line.asked, line.level + 1, s.manager_id FROM line JOIN standings s ON s.person_id = line.person_id
     WHERE s.manager_id IS NOT NULL AND line.level < $2
 )
-SELECT line.asked, line.person_id, coalesce(s.revision, 0), coalesce(s.present, false), coalesce(s.on_leave, false),
-       s.organisation_id, s.unit_id, s.grade, s.manager_id, s.in_role_since
+SELECT line.asked, line.person_id, coalesce(s.revision, 0), coalesce(s.due, 0), coalesce(s.rechecked, 0),
+       coalesce(s.present, false), coalesce(s.on_leave, false), s.organisation_id, s.unit_id, s.grade, s.manager_id, s.in_role_since
 FROM line LEFT JOIN standings s ON s.person_id = line.person_id
 ORDER BY line.asked, line.level
 """
@@ -82,13 +85,21 @@ WITH RECURSIVE report (person_id, level) AS (
 SELECT DISTINCT person_id FROM report
 """
 
+# Those whose recheck is done, which withdraws what they were enrolled in.
+_GONE_BUT_ENROLLED = """
+SELECT DISTINCT person_id FROM standings s JOIN enrolments e USING (person_id)
+WHERE NOT s.present AND s.rechecked = s.due AND NOT e.withdrawn ORDER BY person_id LIMIT $1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A standing as the table has it, in the order of its columns. Revision 0: nothing was heard of this person."""
 
     person_id: UUID
-    revision: int
+    revision: int = 0
+    due: int = 0
+    rechecked: int = 0
     present: bool = False
     on_leave: bool = False
     organisation_id: UUID | None = None
@@ -105,23 +116,26 @@ async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> No
     found = await connection.fetch(_ROWS, list({recorded.stream_id for recorded in told}))
     rows = {row["person_id"]: Row(*row) for row in found}
     for recorded in told:
-        row = rows.get(recorded.stream_id) or Row(recorded.stream_id, 0)
+        row = rows.get(recorded.stream_id) or Row(recorded.stream_id)
         rows[recorded.stream_id] = _after(row, recorded.event)
     await connection.execute(_UPSERT, *zip(*map(astuple, rows.values()), strict=True))
 
 
 def _after(row: Row, event: StandingEvent) -> Row:
+    if isinstance(event, StandingExpected | PairsRecheckedInPart):
+        return row
+    if isinstance(event, PairsRechecked):
+        return replace(row, rechecked=event.revision)
+    rechecks = not isinstance(event, StandingBegan | PlaceTaken) or event.rechecks
+    row = replace(row, revision=event.revision, due=event.revision if rechecks else row.due)
     match event:
-        case StandingExpected() | PairsRechecked() | PairsRecheckedInPart():
-            return row
         case StandingBegan():
-            return replace(row, revision=event.revision, present=True)
+            return replace(row, present=True)
         case StandingEnded():
-            return replace(row, revision=event.revision, present=False)
+            return replace(row, present=False)
         case PlaceTaken(place=place):
             return replace(
                 row,
-                revision=event.revision,
                 organisation_id=place.organisation_id,
                 unit_id=place.unit_id,
                 grade=place.grade,
@@ -129,12 +143,12 @@ def _after(row: Row, event: StandingEvent) -> Row:
                 in_role_since=place.in_role_since,
             )
         case LeaveBegan():
-            return replace(row, revision=event.revision, on_leave=True)
+            return replace(row, on_leave=True)
         case LeaveEnded():
-            return replace(row, revision=event.revision, on_leave=False)
+            return replace(row, on_leave=False)
         case StandingErased():
-            return Row(
-                row.person_id, event.revision, organisation_id=row.organisation_id, unit_id=row.unit_id
+            return replace(
+                row, present=False, on_leave=False, grade=None, manager_id=None, in_role_since=None
             )
         case _:
             assert_never(event)
@@ -153,3 +167,8 @@ async def with_lines(
 async def with_reports(pool: asyncpg.Pool, person_id: UUID, levels: int) -> set[UUID]:
     """This person, and all whose line of so many managers names them."""
     return {row["person_id"] for row in await pool.fetch(_WITH_REPORTS, person_id, levels)}
+
+
+async def gone_but_enrolled(pool: asyncpg.Pool, limit: int = 500) -> list[UUID]:
+    """People who have left, for whom nothing more is to be done, and who are enrolled all the same."""
+    return [row["person_id"] for row in await pool.fetch(_GONE_BUT_ENROLLED, limit)]
