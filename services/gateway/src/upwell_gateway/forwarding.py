@@ -6,7 +6,7 @@ may send the same request again, with the same key.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -52,7 +52,7 @@ class Question:
 class _Service:
     name: str
     addresses: Sequence[httpx2.URL]
-    turn: count[int] = field(default_factory=count)
+    turn: Iterator[int] = field(default_factory=count)
 
 
 class Forwarder:

@@ -23,7 +23,8 @@ CREATE TABLE timeline (
     side          text,
     detail        text
 );
-CREATE INDEX timeline_of_pair ON timeline (pair_id, at, owner, sequence, internal);
+-- What one moment brought on two channels is shown channel by channel: their sequences say nothing of each other.
+CREATE INDEX timeline_of_pair ON timeline (pair_id, at, owner, internal DESC, sequence);
 """
 
 _INSERT = """

@@ -71,7 +71,7 @@ SELECT json_build_object(
             'event_id', t.event_id, 'at', t.at, 'owner', t.owner, 'type', t.type, 'session_id', t.session_id,
             'reflection_id', t.reflection_id, 'person_id', t.person_id, 'side', t.side,
             'detail', CASE WHEN $2 OR NOT t.internal OR t.type = 'CommitmentRecorded' THEN t.detail END
-        ) ORDER BY t.at, t.owner, t.sequence, t.internal, t.event_id), '[]')
+        ) ORDER BY t.at, t.owner, t.internal DESC, t.sequence, t.event_id), '[]')
         FROM timeline t WHERE t.pair_id = p.pair_id AND ($2 OR NOT t.internal OR t.type = ANY ($3::text[]))
     )
 )
