@@ -78,10 +78,15 @@ def of_pair(pool: asyncpg.Pool) -> Facts:
 
 async def around(pool: asyncpg.Pool, person_id: UUID) -> set[UUID]:
     """The unit somebody stands in and all above it; none for one who is not here."""
-    ((first, *_),) = (await standings.with_lines(pool, (person_id,), 0)).values()
-    if not first.present or first.unit_id is None:
+
+    async def unit() -> UUID | None:
+        ((first, *_),) = (await standings.with_lines(pool, (person_id,), 0)).values()
+        return first.unit_id if first.present else None
+
+    unit_id = await looked_up(pool, standings.name, unit)
+    if unit_id is None:
         return set()
-    found, _whole = await units.above(pool, first.unit_id)
+    found, _whole = await units.above(pool, unit_id)
     return found
 
 
