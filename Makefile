@@ -13,11 +13,15 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-isolated test-kafka test-faults check check-format check-lint check-types check-imports check-locks \
+.PHONY: help demo dev test test-isolated test-kafka test-faults check check-format check-lint check-types check-imports check-locks \
 	check-hygiene bench lock format clean
 
 help:                 ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+ARGS ?=
+demo: dev             ## a whole programme, played on everything started here; ARGS="--once", "--people 2000 --seed 7", "--help"
+	@$(BIN)/upwell demo $(ARGS)
 
 dev:                  ## the environment alone: .venv with every package of the workspace and the tests' tools
 	@$(ENVIRONMENT) dev

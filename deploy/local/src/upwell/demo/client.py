@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 
 from upwell.demo.acknowledgements import AcknowledgementLog
+from upwell_shared.errors import UpwellError
 from upwell_shared.web.commands import command_id
 from upwell_shared.web.policies import Principal
 
@@ -23,7 +24,7 @@ _AGAIN = frozenset({502, 503, 504})
 _AGAIN_PROBLEMS = frozenset({"urn:upwell:problem:concurrent-update", "urn:upwell:problem:command-in-flight"})
 
 
-class Refused(Exception):
+class Refused(UpwellError):
     """Upwell answered something else than what the play expects. Holds method, path, status and problem."""
 
     def __init__(self, method: str, path: str, response: httpx2.Response) -> None:
@@ -32,7 +33,7 @@ class Refused(Exception):
         super().__init__(f"{method} {path}: {self.status} {_problem(response)}")
 
 
-class NeverHappened(Exception):
+class NeverHappened(UpwellError):
     """What a command was to lead to did not come about in time."""
 
 

@@ -17,6 +17,7 @@ from upwell.demo.client import Gateway, Refused, User, until
 from upwell.demo.meeting import Meeting, fate
 from upwell.demo.reflecting import reflect
 from upwell_shared.clock import SimulatedClock
+from upwell_shared.errors import UpwellError
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ Tell = Callable[[str, int, int], None]
 
 _SAMPLES = 25
 _DAY = timedelta(days=1)
+
+
+class BadCast(UpwellError):
+    """The directory refuses somebody of the cast."""
 
 
 @dataclass
@@ -97,7 +102,7 @@ class Play:
             self._tell("people arrive", done, len(self._cast.members))
             report = await hr.upload("imports", self._cast.file(name))
             if report.get("faults"):
-                raise RuntimeError(f"the import of the cast has faults: {report['faults'][:3]}")
+                raise BadCast(f"the import of the cast has faults: {report['faults'][:3]}")
             done += sum(member.organisation == name for member in self._cast.members)
         known = await until(self._everybody, "everybody shown by the directory")
         self._people = {external: self._gateway.user(external, id_) for external, id_ in known.items()}
@@ -117,11 +122,12 @@ class Play:
                 {
                     "name": cast.programme,
                     "unit_ids": [str(id_) for id_ in self._organisations.values()],
-                    "measure": "grade",
-                    "gap": cast.gap,
-                    "sessions": cast.sessions,
-                    "days_between": cast.days_between,
-                    "minutes": cast.minutes,
+                    "rules": {"measure": "grade", "gap": cast.gap},
+                    "defaults": {
+                        "sessions": cast.sessions,
+                        "days_between": cast.days_between,
+                        "minutes": cast.minutes,
+                    },
                 },
             ),
             "unknown-unit",
