@@ -2,6 +2,8 @@
 
 from upwell_matching.domain.cohort import CohortCommand, CohortEvent, cohort
 from upwell_matching.domain.enrolment import EnrolmentCommand, EnrolmentEvent, enrolment
+from upwell_matching.domain.match_run import MatchRunCommand, MatchRunEvent, match_run
+from upwell_matching.domain.match_run_slot import MatchRunSlotCommand, MatchRunSlotEvent, match_run_slot
 from upwell_matching.domain.pair import PairCommand, PairEvent, pair
 from upwell_matching.domain.programme import ProgrammeCommand, ProgrammeEvent, programme
 from upwell_matching.domain.standing import StandingCommand, StandingEvent, standing
@@ -14,8 +16,26 @@ COHORT = Aggregate("cohort", cohort, CohortCommand)
 ENROLMENT = Aggregate("enrolment", enrolment, EnrolmentCommand)
 PAIR = Aggregate("pair", pair, PairCommand)
 STANDING = Aggregate("standing", standing, StandingCommand)
-AGGREGATES = (PROGRAMME, COHORT, ENROLMENT, PAIR, STANDING, RECEIPT)
-EVENTS = EventCodec(ProgrammeEvent, CohortEvent, EnrolmentEvent, PairEvent, StandingEvent, ErasureEvent)
+MATCH_RUN = Aggregate("match_run", match_run, MatchRunCommand)
+MATCH_RUN_SLOT = Aggregate("match_run_slot", match_run_slot, MatchRunSlotCommand)
+AGGREGATES = (PROGRAMME, COHORT, ENROLMENT, PAIR, STANDING, MATCH_RUN, MATCH_RUN_SLOT, RECEIPT)
+EVENTS = EventCodec(
+    ProgrammeEvent,
+    CohortEvent,
+    EnrolmentEvent,
+    PairEvent,
+    StandingEvent,
+    MatchRunEvent,
+    MatchRunSlotEvent,
+    ErasureEvent,
+)
 COMMANDS = EventCodec(
-    ProgrammeCommand, CohortCommand, EnrolmentCommand, PairCommand, StandingCommand, ErasureCommand
+    ProgrammeCommand,
+    CohortCommand,
+    EnrolmentCommand,
+    PairCommand,
+    StandingCommand,
+    MatchRunCommand,
+    MatchRunSlotCommand,
+    ErasureCommand,
 )

@@ -10,8 +10,9 @@ from upwell_matching import reactions, rechecking, timing
 from upwell_matching.aggregates import AGGREGATES, COMMANDS, EVENTS
 from upwell_matching.api import routers
 from upwell_matching.carrying_out import Means, carrying_out, forgetting
-from upwell_matching.projections import cohorts, enrolments, pairs, programmes, standings
+from upwell_matching.projections import cohorts, enrolments, match_runs, pairs, programmes, standings
 from upwell_matching.publishing import publishing
+from upwell_matching.running import find_pairs, propose_pairs
 from upwell_matching.settings import MatchingSettings
 from upwell_matching.sweeping import sweep
 from upwell_shared import units
@@ -21,6 +22,7 @@ from upwell_shared.consuming import Handlers, reactions_of
 from upwell_shared.contracts import directory
 from upwell_shared.contracts.matching import CONTRACT
 from upwell_shared.handling import Handler
+from upwell_shared.lease import Lease
 from upwell_shared.migrating import CHASSIS
 from upwell_shared.projecting import Projection
 from upwell_shared.service import Role, Service
@@ -36,6 +38,7 @@ OWN: tuple[Projection[Any], ...] = (
     enrolments,
     pairs,
     standings,
+    match_runs,
     Timers(timing.timing, COMMANDS),
 )
 FOREIGN: tuple[Projection[Any], ...] = (units,)
@@ -43,6 +46,7 @@ PROJECTIONS = (*OWN, *FOREIGN)
 HANDLERS = Handlers(FOREIGN, reactions_of(reactions), COMMANDS)
 
 _HOUR = 3600.0
+_SOLVING_SECONDS = 900.0
 
 
 class Matching:
@@ -79,10 +83,17 @@ class Matching:
             found += [
                 *parts.projectors(OWN),
                 *parts.promises(COMMANDS, self.carry),
+                self._finder(),
+                parts.alone("proposer", lambda _: propose_pairs(self.means)),
                 parts.forgetting(),
                 parts.chore("sweep", lambda: sweep(self.means), every=_HOUR),
             ]
         return found
+
+    def _finder(self) -> Worker:
+        """A large cohort is solved for longer than other steps may take."""
+        lease = Lease(self._parts.pool, "finder")
+        return Worker("finder", lambda _: find_pairs(self.means), lease=lease, step_limit=_SOLVING_SECONDS)
 
 
 SERVICE = Service(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from upwell_matching.aggregates import COHORT, ENROLMENT, PAIR, PROGRAMME
+from upwell_matching.aggregates import COHORT, ENROLMENT, MATCH_RUN, MATCH_RUN_SLOT, PAIR, PROGRAMME
 from upwell_matching.carrying_out import Means, on_pair
 from upwell_matching.domain.cohort import (
     ClosedCohort,
@@ -29,6 +29,8 @@ from upwell_matching.domain.enrolment import (
     UnknownEnrolment,
     enrolment_id,
 )
+from upwell_matching.domain.match_run import StartMatchRun, slot_id
+from upwell_matching.domain.match_run_slot import TakeMatchRunSlot
 from upwell_matching.domain.pair import AcceptPair, NoPair, Plan, Proposal, ProposePair, Terms, UnknownPair
 from upwell_matching.domain.programme import (
     ClosedProgramme,
@@ -205,6 +207,25 @@ async def propose_pair(
 
     return await deciding_on(
         means.pool, lambda: facts_for(means.pool, terms.rules, mentor_id, mentee_id), propose
+    )
+
+
+async def start_match_run(
+    means: Means, command: Command, match_run_id: UUID, cohort_id: UUID, seed: int
+) -> Outcome:
+    """Starts under the rules the programme has now. Raises UnknownCohort, and what `Handler.handle` raises."""
+    cohort = await _cohort(means, cohort_id)
+    programme = await _programme(means, cohort.programme_id)
+    starting = StartMatchRun(
+        programme_id=cohort.programme_id, cohort_id=cohort_id, rules=programme.rules, seed=seed
+    )
+    return await means.handler.handle(
+        Intent(MATCH_RUN, match_run_id, starting),
+        Intent(MATCH_RUN_SLOT, slot_id(cohort_id), TakeMatchRunSlot(match_run_id=match_run_id)),
+        Intent(COHORT, cohort_id, RelyOnCohort()),
+        envelope=command.envelope,
+        fingerprint=command.fingerprint,
+        body={"match_run_id": str(match_run_id)},
     )
 
 

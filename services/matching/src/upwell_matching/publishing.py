@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, assert_never
 from uuid import UUID
 
-from upwell_matching.domain import cohort, enrolment, pair, programme
+from upwell_matching.domain import cohort, enrolment, match_run, pair, programme
 from upwell_shared import erasing
 from upwell_shared.contracts import PublishedEvent
 from upwell_shared.contracts import matching as told
@@ -43,6 +43,13 @@ def publishing(stream_id: UUID, event: Any, state: Any) -> Iterable[PublishedEve
                 programme_id=state.programme_id,
                 cohort_id=state.cohort_id,
                 person_id=state.person_id,
+            )
+        case match_run.MatchRunPublished(pairs=pairs):
+            yield told.MatchRunPublished(
+                match_run_id=stream_id,
+                programme_id=state.programme_id,
+                cohort_id=state.cohort_id,
+                pairs=pairs,
             )
         case erasing.ErasureAcknowledged(person_id=person_id):
             yield PersonErasureAcknowledged(person_id=person_id, service=told.CONTRACT.owner)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from upwell_matching.api import cohorts, enrolments, pairs, programmes, proposals
+from upwell_matching.api import cohorts, enrolments, match_runs, pairs, programmes, proposals
 from upwell_matching.carrying_out import Means
 
 
@@ -12,6 +12,7 @@ def routers(means: Means) -> list[APIRouter]:
         programmes.router(means),
         cohorts.router(means),
         enrolments.router(means),
+        match_runs.router(means),
         proposals.router(means),
         pairs.router(means),
     ]

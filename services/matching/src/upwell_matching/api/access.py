@@ -7,7 +7,7 @@ import asyncpg
 from starlette.responses import Response
 
 from upwell_matching.policies import Reach, coordinates
-from upwell_matching.projections import cohorts, enrolments, pairs, programmes, standings
+from upwell_matching.projections import cohorts, enrolments, match_runs, pairs, programmes, standings
 from upwell_shared import units
 from upwell_shared.looking_up import looked_up
 from upwell_shared.projecting import reached
@@ -72,6 +72,18 @@ def of_pair(pool: asyncpg.Pool) -> Facts:
             return Reach()
         people = frozenset({row.mentor_id, row.mentee_id})
         return Reach(theirs=await _is_theirs(pool, who, row.programme_id), people=people)
+
+    return reach
+
+
+def of_match_run(pool: asyncpg.Pool) -> Facts:
+    """Dependency: the match run in the route."""
+
+    async def reach(who: CurrentPrincipal, match_run_id: UUID) -> Reach:
+        row = await looked_up(
+            pool, match_runs.name, lambda: match_runs.match_run(pool, match_run_id), good=_is_there
+        )
+        return Reach() if row is None else Reach(theirs=await _is_theirs(pool, who, row.programme_id))
 
     return reach
 
