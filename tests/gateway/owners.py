@@ -44,6 +44,7 @@ class Owner:
         self.answering: Answering = _fine
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self.connections = 0
 
     def says(self, *answers: Answer) -> None:
         """These answers, one after the other, and then the last one for ever."""
@@ -79,6 +80,7 @@ class Owner:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 line, *rest = head.decode("latin-1").split("\r\n")
