@@ -82,15 +82,15 @@ async def on_pair(
     """
     for _ in range(_ATTEMPTS):
         loaded = (await means.store.load(pair_id))[pair_id]
-        following: list[Intent] = []
+        beyond: list[Intent] = []
         if loaded.type in {None, PAIR.name}:
-            following = _following(pair_id, command, pair.fold(loaded.events))
+            beyond = following(pair_id, command, pair.fold(loaded.events))
         seen = loaded.version if if_match is None else if_match
         try:
             return await means.handler.handle(
                 Intent(PAIR, pair_id, command, seen),
                 *beside,
-                *following,
+                *beyond,
                 envelope=envelope,
                 fingerprint=fingerprint,
                 body=body,
@@ -101,7 +101,7 @@ async def on_pair(
     raise ConcurrentUpdate
 
 
-def _following(pair_id: UUID, command: PairCommand, state: Any) -> list[Intent]:
+def following(pair_id: UUID, command: PairCommand, state: Any) -> list[Intent]:
     """What both enrolments are asked beside this command. A refusal is the handler's to give, or its earlier answer."""
     try:
         events: list[PairEvent] = pair.decide(command, state)
