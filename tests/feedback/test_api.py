@@ -108,6 +108,26 @@ async def test_each_reader_sees_what_was_opened_to_them_and_no_trace_of_the_rest
     for who in ("north", "elsewhere", "analyst", "ops", "participant"):
         refused = await world.ask("GET", f"/v1/reflections/{mine}", who=who)
         assert problem(refused) == (404, "not-found")
+
+    # In the list of the pair, too: there with what the other one was asked, and with other pairs' in none.
+    bens = pair.reflection(pair.ben, Stage.END)
+    await world.submit(bens, {"learned": ("E", "pair"), "plans": ("F", "me")}, who="ben")
+
+    async def listed(who: str) -> dict[str, str]:
+        items = (await world.seen(f"/v1/reflections?pair_id={pair.pair_id}", who=who))["items"]
+        ends = [item for item in items if item["stage"] == "end"]
+        assert [len(item["questions"]) for item in ends] == [5] * len(ends)
+        return {item["person_id"]: "".join(answer["text"] for answer in item["answers"]) for item in ends}
+
+    assert await listed("ada") == {str(pair.ada): "ABCD", str(pair.ben): "E"}
+    assert await listed("ben") == {str(pair.ada): "BCD", str(pair.ben): "EF"}
+    assert await listed("coordinator") == await listed("hr") == {str(pair.ada): "CD", str(pair.ben): ""}
+    for who in ("north", "elsewhere", "analyst", "ops", "participant"):
+        assert await listed(who) == {}
+    for query in ("", f"programme_id={world.programme}"):
+        items = (await world.seen(f"/v1/reflections?{query}"))["items"]
+        assert {(item["questions"], item["answers"]) for item in items} == {(None, None)}
+
     # A member who also has a role reads as a member.
     world.tokens.give("ben", *world.tokens.known["hr"].roles, units=frozenset({world.acme}), id_=pair.ben)  # type: ignore[arg-type]
     assert await read("ben") == "BCD"
@@ -300,6 +320,19 @@ async def test_a_list_goes_on_where_it_stopped_newest_first(world: World) -> Non
     assert found == sorted(found, reverse=True)
     foreign = await world.ask("GET", f"/v1/reflections?cursor={cursor}")
     assert problem(foreign) == (422, "malformed")
+
+
+async def test_a_read_says_when_it_does_not_show_yet_what_it_was_asked_to_wait_for(world: World) -> None:
+    pair = await world.begin()
+    later = {"Upwell-After": f"feedback/{stream_of(pair.pair_id)}@99.0.0"}
+    paths = ("", f"/counts?programme_id={world.programme}", f"/{pair.reflection(pair.ada)}")
+    answers = await asyncio.gather(
+        *(
+            world.ask("GET", f"/v1/reflections{path}", who=who, headers=later)
+            for path, who in zip(paths, ("ada", "hr", "ada"), strict=True)
+        )
+    )
+    assert [(each.status_code, each.headers.get("Upwell-Stale")) for each in answers] == [(200, "true")] * 3
 
 
 async def test_the_team_sees_how_many_have_answered(world: World) -> None:

@@ -41,6 +41,7 @@ async def test_what_was_answered_is_found_nowhere(world: World) -> None:
             await world.submit(mine, said),
             await world.ask("GET", "/v1/reflections"),
             await world.ask("GET", f"/v1/reflections?programme_id={world.programme}", who="hr"),
+            await world.ask("GET", f"/v1/reflections?pair_id={pair.pair_id}", who="hr"),
             await world.ask("GET", path, who="hr"),
             await world.ask("GET", path, who="ops"),
         ]

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import asyncpg
 
+from upwell_feedback.api.reading import reader_of_row
 from upwell_feedback.commands import looked_up, question_set_of_id
-from upwell_feedback.domain.visibility import Reader, reader_of
+from upwell_feedback.domain.visibility import Reader
 from upwell_feedback.policies import ProgrammeFacts, ReflectionFacts, may_oversee, programme_team
 from upwell_feedback.projections import programmes, reflections
 from upwell_shared import units
@@ -52,9 +53,8 @@ def reflection_facts(pool: asyncpg.Pool) -> Callable[..., Awaitable[ReflectionFa
         row = await looked_up(pool, reflections.name, lambda: reflections.one(pool, reflection_id))
         if row is None:
             return ReflectionFacts(None, Reader.OUTSIDER)
-        members = (row.person_id, row.other_id)
-        team = who.id not in members and await in_team(pool, who, row.programme_id)
-        return ReflectionFacts(row, reader_of(who.id, row.person_id, members, in_team=team))
+        team = who.id not in {row.person_id, row.other_id} and await in_team(pool, who, row.programme_id)
+        return ReflectionFacts(row, reader_of_row(row, who.id, in_team=team))
 
     return facts
 

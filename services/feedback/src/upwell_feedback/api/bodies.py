@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from upwell_feedback.api.question_sets import QuestionId
 from upwell_feedback.domain.question_set import MOST_QUESTIONS, Question
 from upwell_feedback.domain.reflections import Answer
 from upwell_feedback.domain.stages import Stage
 from upwell_feedback.domain.visibility import Visibility
+from upwell_feedback.fields import QuestionId
 from upwell_feedback.projections.reflections import Row
 from upwell_shared.privacy import MAX_TEXT, Erased
 from upwell_shared.web.commands import Body
@@ -90,6 +90,13 @@ class RequestedReflection(Body):
             question_set_id=row.question_set_id,
             question_set_version=row.question_set_version,
         )
+
+
+class ListedReflection(RequestedReflection):
+    """In a list of one pair also with its questions, and the answers that the caller may read; null in other lists."""
+
+    questions: list[AskedQuestion] | None
+    answers: list[VisibleAnswer] | None
 
 
 class Reflection(Body):

@@ -10,8 +10,9 @@ from upwell_feedback.aggregates import QUESTION_SET
 from upwell_feedback.api.access import in_team, question_set_facts
 from upwell_feedback.commands import in_force, question_set_of_id
 from upwell_feedback.domain import question_set as domain
-from upwell_feedback.domain.question_set import LONGEST_QUESTION, MOST_QUESTIONS
+from upwell_feedback.domain.question_set import MOST_QUESTIONS
 from upwell_feedback.domain.stages import Stage
+from upwell_feedback.fields import QuestionId, QuestionText, SetName
 from upwell_feedback.policies import overseer, programme_team
 from upwell_shared.errors import Forbidden, NotFound
 from upwell_shared.event_store import EventStore
@@ -20,17 +21,12 @@ from upwell_shared.web.commands import Body, Command, IfMatch, answer, etag
 from upwell_shared.web.policies import CurrentPrincipal, authenticated, requires
 from upwell_shared.web.routing import api_router
 
-# One line: without control characters, and with something at both ends.
-_LINE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
-
-QuestionId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,49}$")]
-
 
 class Question(Body):
     """Keep the id of a question from version to version, so that its answers can be laid side by side."""
 
     question_id: QuestionId
-    text: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION, pattern=_LINE)]
+    text: QuestionText
     stages: Annotated[list[Stage], Field(min_length=1, max_length=len(Stage))]
 
 
@@ -39,7 +35,7 @@ Questions = Annotated[list[Question], Field(min_length=1, max_length=MOST_QUESTI
 
 class QuestionSetToOpen(Body):
     programme_id: UUID
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_LINE)]
+    name: SetName
     questions: Questions
 
 

@@ -13,18 +13,17 @@ from upwell_feedback.api.bodies import (
     MOST_BYTES,
     AnswersToSubmit,
     Counts,
+    ListedReflection,
     Reflection,
     RequestedReflection,
     StageCount,
     VisibilityToGive,
-    VisibleAnswer,
-    asked_questions,
 )
-from upwell_feedback.api.question_sets import QuestionId
-from upwell_feedback.commands import AnswerGiven, question_set_of_id, reflections_of, submit
-from upwell_feedback.domain.reflections import Answered, ChangeVisibility, Unheard
+from upwell_feedback.api.reading import reader_of_row, seen
+from upwell_feedback.commands import AnswerGiven, submit
+from upwell_feedback.domain.reflections import ChangeVisibility
 from upwell_feedback.domain.stages import Stage
-from upwell_feedback.domain.visibility import may_read
+from upwell_feedback.fields import QuestionId
 from upwell_feedback.policies import ReflectionFacts, author, programme_team, sees_reflection
 from upwell_feedback.projections import reflections
 from upwell_feedback.projections.reflections import Part, Row
@@ -56,9 +55,10 @@ def router(handler: Handler, store: EventStore, texts: Texts) -> APIRouter:
         *,
         pair_id: UUID | None = None,
         programme_id: UUID | None = None,
-    ) -> Page[RequestedReflection]:
+    ) -> Page[ListedReflection]:
         """What the caller was asked, newest first. With `pair_id` or `programme_id` instead what the pairs there were
-        asked, as far as the caller is one of them or in the team of the programme.
+        asked, as far as the caller is one of them or in the team of the programme; with `pair_id` also what they have
+        answered, as far as the caller may read it.
         """
         if pair_id is not None and programme_id is not None:
             raise Malformed(Violation("query", "programme_id", "cannot be given together with pair_id"))
@@ -68,11 +68,13 @@ def router(handler: Handler, store: EventStore, texts: Texts) -> APIRouter:
         if paging.cursor:
             at, last = listing.decode(paging.cursor)
             part = replace(part, after=(datetime.fromisoformat(str(at)), UUID(str(last))))
-        found = await rows(who, part, pair_id, programme_id)
+        as_team, found = await rows(who, part, pair_id, programme_id)
         shown = found[: paging.limit]
         more = len(found) > paging.limit
         return Page(
-            items=[RequestedReflection.of(row) for row in shown],
+            items=await with_answers(who, shown, in_team=as_team)
+            if pair_id is not None
+            else without_answers(shown),
             next=listing.encode(shown[-1].requested_at.isoformat(), str(shown[-1].reflection_id))
             if more
             else None,
@@ -96,25 +98,11 @@ def router(handler: Handler, store: EventStore, texts: Texts) -> APIRouter:
         )
 
     @routes.get("/reflections/{reflection_id}", dependencies=[requires(sees_reflection, facts, hidden=True)])
-    async def reflection(about: About, reflection_id: UUID, after: After, response: Response) -> Reflection:
+    async def reflection(about: About, after: After, response: Response) -> Reflection:
         """For the two of the pair and the team of its programme; each sees the answers that they may read."""
-        row = _known(about)
         await wait_for(after, response)
-        state = await reflections_of(store, row.stream_id)
-        asked = await question_set_of_id(store, row.question_set_id)
-        if isinstance(state, Unheard) or asked is None:
-            raise NotFound
-        found = state.reflections[reflection_id]
-        given = found.answers if isinstance(found, Answered) else ()
-        visible = [each for each in given if may_read(about.reader, each.visibility)]
-        kept = await texts.read_many([each.text_id for each in visible])
-        return Reflection(
-            request=RequestedReflection.of(replace(row, submitted=isinstance(found, Answered))),
-            questions=asked_questions(
-                asked.versions[row.question_set_version - 1], found.request.question_ids
-            ),
-            answers=[VisibleAnswer.of(each, kept[each.text_id]) for each in visible],
-        )
+        [found] = await seen(store, texts, [(_known(about), about.reader)])
+        return Reflection(request=found.request, questions=found.questions, answers=found.answers)
 
     @routes.post(
         "/reflections/{reflection_id}/submit",
@@ -159,17 +147,33 @@ def router(handler: Handler, store: EventStore, texts: Texts) -> APIRouter:
             await handler.handle(intent, envelope=command.envelope, fingerprint=command.fingerprint)
         )
 
-    async def rows(who: Principal, part: Part, pair_id: UUID | None, programme_id: UUID | None) -> list[Row]:
+    async def rows(
+        who: Principal, part: Part, pair_id: UUID | None, programme_id: UUID | None
+    ) -> tuple[bool, list[Row]]:
+        """Whether the caller asks as one of the team, and what they may know of."""
         if pair_id is not None:
             programme_id = await reflections.programme_of_pair(pool, pair_id)
-            if programme_id is None:
-                return []
-            team = await in_team(pool, who, programme_id)
-            return await reflections.of_pair(pool, pair_id, part, person_id=who.id, whole=team)
-        if programme_id is not None:
-            team = await in_team(pool, who, programme_id)
-            return await reflections.of_programme(pool, programme_id, part, person_id=who.id, whole=team)
-        return await reflections.of_person(pool, who.id, part)
+        elif programme_id is None:
+            return False, await reflections.of_person(pool, who.id, part)
+        if programme_id is None:
+            return False, []
+        team = await in_team(pool, who, programme_id)
+        if pair_id is not None:
+            return team, await reflections.of_pair(pool, pair_id, part, person_id=who.id, whole=team)
+        return team, await reflections.of_programme(pool, programme_id, part, person_id=who.id, whole=team)
+
+    async def with_answers(who: Principal, found: list[Row], *, in_team: bool) -> list[ListedReflection]:
+        readers = [(row, reader_of_row(row, who.id, in_team=in_team)) for row in found]
+        return [
+            ListedReflection(**each.request.model_dump(), questions=each.questions, answers=each.answers)
+            for each in await seen(store, texts, readers)
+        ]
+
+    def without_answers(found: list[Row]) -> list[ListedReflection]:
+        return [
+            ListedReflection(**RequestedReflection.of(row).model_dump(), questions=None, answers=None)
+            for row in found
+        ]
 
     async def wait_for(after: StreamPosition | None, response: Response) -> None:
         if after is not None and not await wait_until(
