@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
+import openapi_spec_validator
 import pytest
 
 from tests.service_process import until
@@ -334,3 +335,42 @@ async def test_nothing_of_a_pair_is_kept_under_another_ones_name(world: World) -
     ):
         assert (await world.ask(method, path, body)).status_code == 404
     assert cadence_id(one) != cadence_id(other)
+
+
+async def test_while_read_models_stand_still_what_is_decided_stays_and_pages_say_so(
+    dsns: Dsns, keys_dsns: Dsns, pool: asyncpg.Pool, keys_pool: asyncpg.Pool
+) -> None:
+    async with running(dsns, keys_dsns, pool, keys_pool) as world:
+        pair = await world.pair()
+        await world.seen(f"/v1/cadences/{pair}")
+        ids = world.ada, world.ben
+    async with running(dsns, keys_dsns, pool, keys_pool, working=False) as world:
+        world.tokens.give("ada", id_=ids[0])
+        body = {"starts_at": world.at(days=1)}
+        booked = await world.done("POST", f"/v1/cadences/{pair}/sessions", body)
+        # The next command needs no read model: that this hour is taken is known.
+        await world.refused("overlapping-session", "POST", f"/v1/cadences/{pair}/sessions", body)
+        page = await world.ask("GET", f"/v1/cadences/{pair}")
+        assert (page.headers["Upwell-Stale"], page.headers["ETag"]) == ("true", '"1"')
+        assert page.json()["sessions"] == []
+        after = {"Upwell-After": booked.headers["Upwell-Position"]}
+        listed = await world.ask("GET", "/v1/cadences", headers=after)
+        assert listed.headers["Upwell-Stale"] == "true"
+        stale = await world.ask(
+            "POST",
+            f"/v1/cadences/{pair}/sessions/{booked.json()['session_id']}/move",
+            {"starts_at": world.at(days=2)},
+            if_match=page.headers["ETag"],
+        )
+        assert stale.status_code == 412
+    async with running(dsns, keys_dsns, pool, keys_pool) as world:
+        world.tokens.give("ben", id_=ids[1])
+        assert len((await world.seen(f"/v1/cadences/{pair}", who="ben"))["sessions"]) == 1
+
+
+async def test_the_documentation_is_what_tools_expect(world: World) -> None:
+    document = (await world.http.get("/v1/openapi.json")).json()
+    openapi_spec_validator.validate(document)
+    recap = document["paths"]["/v1/cadences/{pair_id}/sessions/{session_id}/recap"]
+    assert "410" in recap["put"]["responses"]
+    assert "410" not in recap["get"]["responses"]

@@ -183,14 +183,22 @@ class World:
 
 @asynccontextmanager
 async def running(
-    dsns: Dsns, keys_dsns: Dsns, pool: asyncpg.Pool, keys_pool: asyncpg.Pool, replicas: int = 1
+    dsns: Dsns,
+    keys_dsns: Dsns,
+    pool: asyncpg.Pool,
+    keys_pool: asyncpg.Pool,
+    *,
+    replicas: int = 1,
+    working: bool = True,
 ) -> AsyncIterator[World]:
-    """So many whole processes' worth of sessions, api and work, on one pair of databases."""
+    """So many whole processes' worth of sessions, api and (unless told otherwise) work, on one pair of databases."""
     settings = SessionsSettings(database_url=Dsn(dsns.app), keys_database_url=Dsn(keys_dsns.app))
     clock, tokens, stop = FixedClock(), Tokens(), asyncio.Event()
     services = [Sessions(settings, pool, keys_pool, clock=clock) for _ in range(replicas)]
-    working = [
-        asyncio.create_task(run_until(stop, *service.workers(["work"]), closing=service.closing))
+    tasks = [
+        asyncio.create_task(
+            run_until(stop, *service.workers(["work"] if working else []), closing=service.closing)
+        )
         for service in services
     ]
     clients = [
@@ -203,6 +211,6 @@ async def running(
         yield World(pool, keys_pool, tokens, clients, clock)
     finally:
         stop.set()
-        await asyncio.gather(*working)
+        await asyncio.gather(*tasks)
         for client in clients:
             await client.aclose()
