@@ -67,7 +67,7 @@ class DataFolder:
             raise FolderUnusable(f"{self.path} cannot be used for data: {error.strerror}") from error
         except ServerUnavailable as error:
             raise AlreadyRunning(
-                f"Upwell already runs on {self.path}, see `upwell status`; end it there with Ctrl-C first"
+                f"Upwell already runs on {self.path}, see `upwell status`; `upwell stop` ends it"
             ) from error
         self._claim = claim
         try:

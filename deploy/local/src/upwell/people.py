@@ -119,7 +119,7 @@ class People:
 def _problem(answer: httpx2.Response) -> str:
     try:
         problem = answer.json()
-        errors = [f"{each['at']} {each['detail']}" for each in problem.get("errors", [])]
+        errors = [f"{each['at']} {each['detail']}".lstrip("# ") for each in problem.get("errors", [])]
         return "; ".join([str(problem.get("detail") or problem["title"]), *errors])
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"status {answer.status_code}"

@@ -76,8 +76,8 @@ def _tell(report: dict[str, Any], opened: dict[str, str]) -> None:
     counts = f"{report['rows_read']} rows: {report['create']} new, {report['move']} moved, {report['correct']} corrected, {report['unchanged']} unchanged, {report['bad']} bad"
     match report["state"]:
         case "planned":
-            say(f"would import {counts}; {report['units_to_open']} units to open")
+            say(f"would import, of {counts}; {report['units_to_open']} units to open")
         case "refused":
-            say(f"nothing was imported of {counts}; correct them, or send the file with --skip-bad", "red")
+            say(f"nothing was imported, of {counts}; correct them, or send the file with --skip-bad", "red")
         case _:
-            say(f"imported {counts}; {report['units_to_open']} units opened", "green")
+            say(f"imported, of {counts}; {report['units_to_open']} units opened", "green")

@@ -78,7 +78,7 @@ def _parts(parts: list[dict[str, Any]]) -> Table:
 
 
 def _services(figures: Figures) -> Table:
-    table = _table("service", "events", "untold", "lag", "behind", "to-dos", "due", "parked", "dead letters")
+    table = _table("service", "events", "untold", "lag", "behind", "to-dos", "due", "parked", "letters")
     for name, each in figures.services.items():
         lag = ", ".join(f"{owner} {rows}" for owner, rows in each.lag.items() if rows) or "0"
         numbers = (each.behind, each.todos, each.due, each.parked, each.letters)
