@@ -10,9 +10,7 @@ from upwell_shared.contracts import Contract
 def unpublished(contract: Contract, publishing: ModuleType) -> list[str]:
     """Classes of the contract that `publishing` nowhere makes: what subscribers would wait for in vain."""
     tree = ast.parse(inspect.getsource(publishing))
-    made = {
-        node.func.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    # By its plain name, or as an attribute of the module it comes from.
+    made = {getattr(each, "attr", getattr(each, "id", None)) for each in called}
     return sorted({event.__name__ for event in contract.classes.values()} - made)
