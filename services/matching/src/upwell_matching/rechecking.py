@@ -36,6 +36,8 @@ class Finding:
     held: Held
     settled: bool
     """None of them waits for a recheck of their own."""
+    unaware: bool
+    """One of them is not known to stand anywhere, and is to be told that this was relied on."""
 
     def changes(self, row: pairs.Row) -> bool:
         """Whether a pair that stands so would stand otherwise after it."""
@@ -81,8 +83,11 @@ async def recheck(means: Means, person_id: UUID, command: RecheckPairs, envelope
 
 
 async def recheck_these(means: Means, rows: Sequence[pairs.Row], envelope: Envelope) -> None:
-    """Tells each of these pairs what the facts say of it, where that changes it. Raises Unavailable, also in a group."""
-    concerned = [row for row, found in (await findings(means, rows)) if found.changes(row)]
+    """Tells each of these pairs what the facts say of it, where that changes anything. Raises Unavailable, also in a
+    group.
+    """
+    found = await findings(means, rows)
+    concerned = [row for row, finding in found if finding.unaware or finding.changes(row)]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(row: pairs.Row) -> None:
@@ -127,8 +132,14 @@ def _finding(rules: Rules, mentor_line: list[standings.Row], mentee_line: list[s
         gone=not (mentor_line[0].present and mentee_line[0].present),
         on_leave=mentor_line[0].on_leave or mentee_line[0].on_leave,
     )
-    settled = all(row.rechecked == row.due for line in lines for row in line)
-    return Finding(command, held(rules, lines), settled)
+    holding = held(rules, lines)
+    ids = {person_id for person_id, _ in holding}
+    return Finding(
+        command,
+        holding,
+        settled=all(row.rechecked == row.due for line in lines for row in line),
+        unaware=any(row.unaware for line in lines for row in line if row.person_id in ids),
+    )
 
 
 async def withdraw_all(means: Means, person_id: UUID, envelope: Envelope) -> None:

@@ -33,6 +33,8 @@ CREATE TABLE standings (
     -- The latest revision whose pairs are to be rechecked, and the latest for which that is done.
     due             int  NOT NULL,
     rechecked       int  NOT NULL,
+    -- Something was decided before it was known where they stand.
+    expected        bool NOT NULL,
     present         bool NOT NULL,
     on_leave        bool NOT NULL,
     organisation_id uuid,
@@ -46,17 +48,18 @@ CREATE INDEX standings_by_manager ON standings (manager_id);
 """
 
 _ROWS = """
-SELECT person_id, revision, due, rechecked, present, on_leave, organisation_id, unit_id, grade, manager_id, in_role_since
+SELECT person_id, revision, due, rechecked, expected, present, on_leave, organisation_id, unit_id, grade, manager_id,
+       in_role_since
 FROM standings WHERE person_id = ANY ($1)
 """
 
 _UPSERT = """
 INSERT INTO standings
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::bool[], $6::bool[], $7::uuid[], $8::uuid[],
-                     $9::int[], $10::uuid[], $11::date[])
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::bool[], $6::bool[], $7::bool[], $8::uuid[],
+                     $9::uuid[], $10::int[], $11::uuid[], $12::date[])
 ON CONFLICT (person_id) DO UPDATE
 SET revision = excluded.revision, due = excluded.due, rechecked = excluded.rechecked,
-    present = excluded.present, on_leave = excluded.on_leave, organisation_id = excluded.organisation_id, unit_id = excluded.unit_id,
+    expected = excluded.expected, present = excluded.present, on_leave = excluded.on_leave, organisation_id = excluded.organisation_id, unit_id = excluded.unit_id,
     grade = excluded.grade, manager_id = excluded.manager_id, in_role_since = excluded.in_role_since
 """
 
@@ -69,7 +72,8 @@ WITH RECURSIVE line (asked, level, person_id) AS (
     WHERE s.manager_id IS NOT NULL AND line.level < $2
 )
 SELECT line.asked, line.person_id, coalesce(s.revision, 0), coalesce(s.due, 0), coalesce(s.rechecked, 0),
-       coalesce(s.present, false), coalesce(s.on_leave, false), s.organisation_id, s.unit_id, s.grade, s.manager_id, s.in_role_since
+       coalesce(s.expected, false), coalesce(s.present, false), coalesce(s.on_leave, false), s.organisation_id,
+       s.unit_id, s.grade, s.manager_id, s.in_role_since
 FROM line LEFT JOIN standings s ON s.person_id = line.person_id
 ORDER BY line.asked, line.level
 """
@@ -100,6 +104,7 @@ class Row:
     revision: int = 0
     due: int = 0
     rechecked: int = 0
+    expected: bool = False
     present: bool = False
     on_leave: bool = False
     organisation_id: UUID | None = None
@@ -107,6 +112,11 @@ class Row:
     grade: int | None = None
     manager_id: UUID | None = None
     in_role_since: date | None = None
+
+    @property
+    def unaware(self) -> bool:
+        """It is not known where they stand, and not written down that this was relied on."""
+        return self.unit_id is None and not self.expected
 
 
 async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> None:
@@ -122,8 +132,10 @@ async def project(connection: Connection, events: Sequence[Recorded[Any]]) -> No
 
 
 def _after(row: Row, event: StandingEvent) -> Row:
-    if isinstance(event, StandingExpected | PairsRecheckedInPart):
+    if isinstance(event, PairsRecheckedInPart):
         return row
+    if isinstance(event, StandingExpected):
+        return replace(row, expected=True)
     if isinstance(event, PairsRechecked):
         return replace(row, rechecked=event.revision)
     rechecks = not isinstance(event, StandingBegan | PlaceTaken) or event.rechecks
