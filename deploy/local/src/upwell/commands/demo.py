@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from upwell.commands.reconcile import tell as tell_findings
 from upwell.commands.up import Kafka
 from upwell.demo.cast import Cast, made_up, schools
-from upwell.demo.ending import Outcome, look, page
+from upwell.demo.ending import Outcome, look, next_steps, page
 from upwell.demo.performing import Performance, acknowledgements_of, perform
 from upwell.demo.play import Tell
 from upwell.keeping import Died, Happening, Restarted
@@ -180,7 +180,12 @@ class _Teller:
                 told["reconciled"] = {"equal": findings.equal, **asdict(findings)}
             say_json(told)
             return
-        console.print(page(outcome, data_hint(data, Path(".upwell"))))
+        console.print(page(outcome))
+        say("")
+        for what, line in next_steps(outcome, data_hint(data, Path(".upwell"))):
+            say(what, "bold")
+            say(f"  {line}")
+        say("")
         if findings is None:
             say("It stays up: Ctrl-C ends it. Played once, it is there again at the next start.", "dim")
         else:

@@ -6,9 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
-from rich.columns import Columns
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -74,31 +72,42 @@ async def look(stack: Stack, performance: Performance) -> Outcome:
     return Outcome(performance, overview.json(), queue.json()["items"], channels, stack.gateway)
 
 
-def page(outcome: Outcome, data: str) -> RenderableType:
-    """The page. `data` is what to add to a command so that it finds this folder."""
+def page(outcome: Outcome) -> RenderableType:
+    """What came of it, in tables."""
     played = outcome.performance
     head = Text.assemble(
         (f" {played.programme} ", "bold white on dark_cyan"),
         f"  {played.people} people, {len(played.pairs)} proposals, played in {played.played_seconds:.0f} s",
     )
-    return Group(
-        Text(),
-        head,
-        Text(),
-        Columns(
-            [_pairs(outcome), _sessions(outcome), _reflections(outcome), _queue(outcome)], padding=(0, 3)
-        ),
-        Text(),
-        Columns([_events(outcome), _measured(played)], padding=(0, 3)),
-        Text(),
-        Panel(_next(outcome, data), title="where to look next", title_align="left", border_style="dark_cyan"),
-    )
+    grid = Table.grid(padding=(1, 4))
+    grid.add_row(_pairs(outcome), _sessions(outcome))
+    grid.add_row(_queue(outcome), _reflections(outcome))
+    grid.add_row(_measured(played), _events(outcome))
+    return Group(Text(), head, grid)
+
+
+def next_steps(outcome: Outcome, data: str) -> list[tuple[str, str]]:
+    """Where to look next: what, and the line to type. `data` is what to add to a command to find this folder."""
+    played = outcome.performance
+    units = " ".join(f"--unit {unit}" for unit in played.organisations)
+    token = f"upwell token{data} --role coordinator --role hr_admin {units} --person {played.coordinator_id}"
+    pair: UUID | str = played.pairs[-1] if played.pairs else "PAIR"
+    curl = f'curl -s -H "Authorization: Bearer $TOKEN" {outcome.gateway}/v1/pages'
+    return [
+        ("log in as the coordinator", f"export TOKEN=$({token})"),
+        ("a pair and its whole timeline", f"{curl}/pairs/{pair}"),
+        ("the programme", f"{curl}/programmes/{played.programme_id}"),
+        ("what waits for the coordinator", f"{curl}/queue"),
+        ("events as they come", f"upwell events tail{data} --from-start"),
+        ("whether everything agrees", f"upwell reconcile{data}"),
+        ("the API", f"{outcome.gateway}/docs"),
+    ]
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for n, column in enumerate(columns):
-        table.add_column(column, justify="left" if n == 0 else "right", header_style="dim")
+        table.add_column(column, justify="left" if n == 0 else "right", header_style="dim", no_wrap=True)
     return table
 
 
@@ -120,7 +129,7 @@ def _sessions(outcome: Outcome) -> Table:
     )
     for name in ("moved", "cancelled", "missed"):
         table.add_row(
-            f"{name} by", str(mentor.get(name, 0)), str(mentee.get(name, 0)), str(states.get(name, "–"))
+            f"{name} by", str(mentor.get(name, 0)), str(mentee.get(name, 0)), str(states.get(name, ""))
         )
     for state in ("scheduled", "unconfirmed", "disputed"):
         if count := states.get(state, 0):
@@ -135,12 +144,14 @@ def _held(side: dict[str, int]) -> str:
 def _reflections(outcome: Outcome) -> Table:
     table = _table("reflections", "stage", "asked", "answered")
     for stage, counts in outcome.overview["reflections"].items():
+        if not counts["asked"]:
+            continue
         table.add_row(stage.replace("_", " "), str(counts["asked"]), str(counts["submitted"]))
     return table
 
 
 def _queue(outcome: Outcome) -> Table:
-    table = _table("coordinator's queue", "kind", "")
+    table = _table("waits for the team", "kind", "")
     kinds: dict[str, int] = {}
     for item in outcome.queue:
         kinds[item["kind"]] = kinds.get(item["kind"], 0) + 1
@@ -160,40 +171,14 @@ def _events(outcome: Outcome) -> Table:
 
 def _measured(played: Performance) -> Table:
     table = _table("measured", "", "")
-    table.add_row("commands acknowledged", f"{played.acknowledged:,}")
+    table.add_row("commands done", f"{played.acknowledged:,}")
     if played.sent_again:
         table.add_row("requests made again", f"{played.sent_again:,}")
     if played.visible_after:
-        table.add_row(
-            "acknowledged → on the pair's page, median", f"{_milliseconds(played.visible_after, 0.5)} ms"
-        )
-        table.add_row(
-            "… slowest of " + str(len(played.visible_after)), f"{_milliseconds(played.visible_after, 1)} ms"
-        )
+        table.add_row("done → on the page, median", f"{_milliseconds(played.visible_after, 0.5)} ms")
+        slowest = f"slowest of {len(played.visible_after)}"
+        table.add_row(slowest, f"{_milliseconds(played.visible_after, 1)} ms")
     return table
-
-
-def _next(outcome: Outcome, data: str) -> Text:
-    played = outcome.performance
-    units = " ".join(f"--unit {unit}" for unit in played.organisations)
-    token = f"upwell token{data} --role coordinator --role hr_admin {units} --person {played.coordinator_id}"
-    pair: UUID | str = played.pairs[-1] if played.pairs else "PAIR"
-    curl = f'curl -s -H "Authorization: Bearer $TOKEN" {outcome.gateway}/v1/pages'
-    lines = (
-        ("log in as coordinator", f"export TOKEN=$({token})"),
-        ("a pair and its whole timeline", f"{curl}/pairs/{pair}"),
-        ("the programme", f"{curl}/programmes/{played.programme_id}"),
-        ("what waits for you", f"{curl}/queue"),
-        ("events as they come", f"upwell events tail{data} --from-start"),
-        ("does everything agree?", f"upwell reconcile{data}"),
-        ("the API", f"{outcome.gateway}/docs"),
-    )
-    text = Text(overflow="fold")
-    for n, (what, how) in enumerate(lines):
-        text.append("\n" if n else "")
-        text.append(f"{what}\n", "dim")
-        text.append(f"  {how}")
-    return text
 
 
 def _milliseconds(seconds: list[float], quantile: float) -> float | None:

@@ -18,7 +18,7 @@ Fate = Literal[
     "disputed",
     "forgotten",
 ]
-_CHANCES = (74, 8, 3, 4, 3, 3, 2, 3)
+_CHANCES = (71, 8, 3, 4, 3, 3, 4, 4)
 
 
 def fate(dice: random.Random) -> Fate:
@@ -30,17 +30,13 @@ def fate(dice: random.Random) -> Fate:
 class Meeting:
     """A session from its booking to what both say of it."""
 
-    def __init__(self, pair_id: UUID, mentor: User, mentee: User, become: Fate) -> None:
+    def __init__(self, pair_id: UUID, mentor: User, mentee: User, booker: User, becomes: Fate) -> None:
         self.pair_id = pair_id
-        self.fate = become
+        self.fate = becomes
+        self.booker = booker
         self._mentor = mentor
         self._mentee = mentee
         self._session_id: str | None = None
-
-    @property
-    def booker(self) -> User:
-        """The senior side drives the agenda; where the mentor forgets, it books as well."""
-        return self._mentee if self.fate == "missed_by_mentor" else self._mentor
 
     @property
     def _path(self) -> str:

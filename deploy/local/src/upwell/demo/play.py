@@ -209,8 +209,9 @@ class Play:
         name = f"round {number} of {self._cast.rounds}"
         await self._happen(number, cohort_id)
         for pair in self._pairs:
-            becomes = fate(self._dice(f"{name} {pair.mentor.label}"))
-            pair.meetings.append(Meeting(pair.pair_id, pair.mentor, pair.mentee, becomes))
+            dice = self._dice(f"{name} {pair.mentor.label}")
+            booker = dice.choice(pair.members)
+            pair.meetings.append(Meeting(pair.pair_id, pair.mentor, pair.mentee, booker, fate(dice)))
         meetings = [pair.meetings[-1] for pair in self._pairs]
         starts_at = self._clock.now() + 2 * _DAY
         if len(played.visible_after) < _SAMPLES:
@@ -252,7 +253,7 @@ class Play:
             await hr.do("POST", f"people/{pairs[1].mentee.id}/return")
             await until(lambda: self._is(pairs[1], "active"), "the pair going on")
         if number == min(9, self._cast.rounds):
-            await self._promote(pairs[2].mentor)
+            await self._promote(pairs[-3].mentor)
         if number == min(10, self._cast.rounds):
             ended = pairs.pop()
             await ended.mentee.do(
@@ -288,9 +289,11 @@ class Play:
         return bool(found["state"] == state)
 
     async def _reflect(self, played: Played, what: str) -> None:
-        users = [user for pair in (*self._pairs, *self._late) for user in pair.members]
+        # Somebody may be in two pairs.
+        users = {user.id: user for pair in (*self._pairs, *self._late) for user in pair.members}
         answered = await self._all(
-            what, [reflect(user, self._dice(f"{what} {user.label}"), self._cast.words) for user in users]
+            what,
+            [reflect(user, self._dice(f"{what} {user.label}"), self._cast.words) for user in users.values()],
         )
         played.words += [text for texts in answered for text in texts]
 
