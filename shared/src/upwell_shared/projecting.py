@@ -76,6 +76,15 @@ SELECT set_config('search_path', quote_ident(schema) || ', public', true)
 FROM projections WHERE name = $1 AND version = $2 AND live FOR SHARE
 """
 
+# One round trip for all, and always the same path, so that statements keep their plans.
+_ENTER_ALL = """
+SELECT count(*), set_config('search_path', string_agg(quote_ident(schema), ', ' ORDER BY name) || ', public', true)
+FROM (
+    SELECT name, schema FROM projections JOIN unnest($1::text[], $2::int[]) AS ours (name, version) USING (name, version)
+    WHERE live ORDER BY name FOR SHARE OF projections
+) AS entered
+"""
+
 _REACHED = """
 SELECT EXISTS (
     SELECT FROM events e, projections p
@@ -134,6 +143,17 @@ async def enter(connection: Connection, projection: Projection[Any]) -> None:
         if await connection.fetchval(_ENTER, projection.name, projection.version) is not None:
             return
     raise ProjectionSuperseded(_superseded(projection))
+
+
+async def enter_all(connection: Connection, projections: Sequence[Projection[Any]]) -> None:
+    """`enter` for several at once. No two have a table of the same name: each is shown in `public` by its name."""
+    names, versions = [each.name for each in projections], [each.version for each in projections]
+    for _ in range(2):
+        entered = await connection.fetchrow(_ENTER_ALL, names, versions)
+        if entered is not None and entered["count"] == len(projections):
+            return
+    for projection in projections:
+        await enter(connection, projection)
 
 
 async def hold_live(connection: Connection, name: str) -> Position:

@@ -25,6 +25,8 @@ CREATE INDEX units_by_parent ON units (parent_id);
 CREATE INDEX units_by_organisation ON units (organisation_id);
 """
 
+_TOLD = frozenset({UnitOpened, UnitMoved, UnitClosed})
+
 _UPSERT = """
 INSERT INTO units (unit_id, organisation_id, parent_id, closed)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bool[])
@@ -65,6 +67,8 @@ SELECT unit_id, parent_id FROM walk
 async def project(connection: Connection, events: Sequence[Consumed]) -> None:
     rows: dict[UUID, tuple[UUID, UUID, UUID | None, bool]] = {}
     for consumed in events:
+        if type(consumed.event) not in _TOLD:  # most are not, and this is the quickest way to see it
+            continue
         match consumed.event:
             case UnitOpened() | UnitMoved() as event:
                 rows[event.unit_id] = (event.unit_id, event.organisation_id, event.parent_id, False)

@@ -9,7 +9,7 @@ from upwell_shared.contracts import Consumed
 from upwell_shared.database import Connection
 from upwell_shared.errors import UpwellError
 from upwell_shared.events import EventCodec
-from upwell_shared.projecting import Projection, enter
+from upwell_shared.projecting import Projection, enter_all
 from upwell_shared.retrying import is_transient
 from upwell_shared.todos import Send, Todo, insert, todo_id
 
@@ -79,9 +79,10 @@ class Handlers:
             return
         if self.reactions:
             await insert(connection, self._todos(events))
+        if self.projections:
+            # From here on plain table names are the projections'.
+            await enter_all(connection, self.projections)
         for projection in self.projections:
-            # From here on plain table names are the projection's.
-            await enter(connection, projection)
             await fold(connection, projection, events)
 
     def _todos(self, events: Sequence[Consumed]) -> list[Todo]:

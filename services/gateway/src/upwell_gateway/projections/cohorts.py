@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from upwell_gateway.projections.folding import Folding
@@ -32,10 +32,6 @@ class _Row(NamedTuple):
     open: bool
 
 
-def _key(event: Any) -> UUID | None:
-    return event.cohort_id if isinstance(event, CohortOpened | CohortClosed) else None
-
-
 def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
     match consumed.event:
         case CohortOpened() as event:
@@ -46,7 +42,8 @@ def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
 
 _COHORTS = Folding(
     row=_Row,
-    key=_key,
+    of=frozenset({CohortOpened, CohortClosed}),
+    key="cohort_id",
     evolve=_evolve,
     held="SELECT * FROM cohorts WHERE cohort_id = ANY ($1::uuid[])",
     write="""

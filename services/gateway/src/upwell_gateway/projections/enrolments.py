@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from upwell_gateway.projections.folding import Folding
@@ -37,10 +37,6 @@ class _Row(NamedTuple):
     withdrawn_at: datetime | None
 
 
-def _key(event: Any) -> UUID | None:
-    return event.enrolment_id if isinstance(event, EnrolmentSubmitted | EnrolmentWithdrawn) else None
-
-
 def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
     match consumed.event:
         case EnrolmentSubmitted() as event:  # for the first time, or again after a withdrawal
@@ -53,7 +49,8 @@ def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
 
 _ENROLMENTS = Folding(
     row=_Row,
-    key=_key,
+    of=frozenset({EnrolmentSubmitted, EnrolmentWithdrawn}),
+    key="enrolment_id",
     evolve=_evolve,
     held="SELECT * FROM enrolments WHERE enrolment_id = ANY ($1::uuid[])",
     write="""

@@ -6,10 +6,10 @@ nobody else writes these rows in between.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
-from upwell_shared.contracts import Consumed
+from upwell_shared.contracts import Consumed, PublishedEvent
 from upwell_shared.database import Connection
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -21,8 +21,10 @@ class Folding(Generic[Row]):
 
     row: Callable[..., Row]
     """A named tuple of the columns, in the order of both statements; the first is the key."""
-    key: Callable[[Any], UUID | None]
-    """The row an event is about; None when it is about none."""
+    of: frozenset[type[PublishedEvent]]
+    """The classes of events that are about these rows. Looked up by class, since a page holds many of others."""
+    key: str
+    """The field of these events that names the row."""
     evolve: Callable[[Row | None, Consumed], Row | None]
     """The row after the event. None stays none: an event of something whose beginning was discarded changes nothing."""
     held: str
@@ -32,7 +34,8 @@ class Folding(Generic[Row]):
 
     async def take(self, connection: Connection, events: Sequence[Consumed]) -> None:
         """Folds a page, inside the caller's transaction."""
-        about = [(key, each) for each in events if (key := self.key(each.event)) is not None]
+        key_of = attrgetter(self.key)
+        about = [(key_of(each.event), each) for each in events if type(each.event) in self.of]
         if not about:
             return
         keys = {key for key, _ in about}

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from upwell_gateway.projections.folding import Folding
-from upwell_shared.contracts import Consumed
+from upwell_shared.contracts import Consumed, PublishedEvent
 from upwell_shared.contracts import matching as told
 from upwell_shared.database import Connection
 
@@ -52,13 +52,17 @@ CREATE INDEX broken_rules ON pair_insides (programme_id)
     WHERE inversion_broken_at IS NOT NULL OR independence_broken_at IS NOT NULL;
 """
 
-_PUBLIC: Final = (
-    *(told.PairProposed, told.PairCreated, told.PairPaused, told.PairResumed),
-    *(told.PairExtended, told.PairCompleted, told.PairEnded),
+_PUBLIC: Final[frozenset[type[PublishedEvent]]] = frozenset(
+    {
+        *(told.PairProposed, told.PairCreated, told.PairPaused, told.PairResumed),
+        *(told.PairExtended, told.PairCompleted, told.PairEnded),
+    }
 )
-_INTERNAL: Final = (
-    *(told.PairAccepted, told.PairReplyReminded, told.PairDeclined, told.PairProposalExpired),
-    *(told.PairProposalWithdrawn, told.PairEndExplained, told.PairRuleBreached, told.PairRuleRestored),
+_INTERNAL: Final[frozenset[type[PublishedEvent]]] = frozenset(
+    {
+        *(told.PairAccepted, told.PairReplyReminded, told.PairDeclined, told.PairProposalExpired),
+        *(told.PairProposalWithdrawn, told.PairEndExplained, told.PairRuleBreached, told.PairRuleRestored),
+    }
 )
 
 
@@ -153,7 +157,8 @@ def _rule(
 
 _PAIRS = Folding(
     row=_Pair,
-    key=lambda event: event.pair_id if isinstance(event, _PUBLIC) else None,
+    of=_PUBLIC,
+    key="pair_id",
     evolve=_pair,
     held="SELECT * FROM pairs WHERE pair_id = ANY ($1::uuid[])",
     write="""
@@ -170,7 +175,8 @@ ON CONFLICT (pair_id) DO UPDATE SET
 
 _INSIDES = Folding(
     row=_Insides,
-    key=lambda event: event.pair_id if isinstance(event, _INTERNAL) else None,
+    of=_INTERNAL,
+    key="pair_id",
     evolve=_insides,
     held="SELECT * FROM pair_insides WHERE pair_id = ANY ($1::uuid[])",
     write="""

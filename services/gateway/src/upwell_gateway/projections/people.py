@@ -24,6 +24,7 @@ CREATE TABLE people (
 """
 
 _STANDINGS: Final = {PersonJoined: "here", PersonLeft: "gone", PersonErased: "erased"}
+_TOLD: Final = frozenset({PersonMoved, *_STANDINGS})
 
 # An erasure drops the place, whichever channel is first.
 _STAND = """
@@ -48,6 +49,8 @@ async def project(connection: Connection, events: Sequence[Consumed]) -> None:
     standings: dict[UUID, tuple[UUID, str, UUID]] = {}
     places: dict[UUID, tuple[UUID, UUID]] = {}
     for consumed in events:
+        if type(consumed.event) not in _TOLD:
+            continue
         match consumed.event:
             case PersonJoined() | PersonLeft() | PersonErased() as event:
                 standing = _STANDINGS[type(event)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from upwell_gateway.projections.folding import Folding
@@ -30,10 +30,6 @@ class _Row(NamedTuple):
     closed_at: datetime | None
 
 
-def _key(event: Any) -> UUID | None:
-    return event.programme_id if isinstance(event, ProgrammeOpened | ProgrammeClosed) else None
-
-
 def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
     match consumed.event:
         case ProgrammeOpened(programme_id=programme_id, unit_ids=unit_ids):
@@ -45,7 +41,8 @@ def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
 
 _PROGRAMMES = Folding(
     row=_Row,
-    key=_key,
+    of=frozenset({ProgrammeOpened, ProgrammeClosed}),
+    key="programme_id",
     evolve=_evolve,
     held="""
 SELECT programme_id, unit_ids::text, opened_at, closed_at FROM programmes WHERE programme_id = ANY ($1::uuid[])

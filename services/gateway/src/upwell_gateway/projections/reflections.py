@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from upwell_gateway.projections.folding import Folding
@@ -40,10 +40,6 @@ class _Row(NamedTuple):
     submitted_at: datetime | None
 
 
-def _key(event: Any) -> UUID | None:
-    return event.reflection_id if isinstance(event, ReflectionRequested | ReflectionSubmitted) else None
-
-
 def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
     match consumed.event:
         case ReflectionRequested() as event:
@@ -55,7 +51,8 @@ def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
 
 _REFLECTIONS = Folding(
     row=_Row,
-    key=_key,
+    of=frozenset({ReflectionRequested, ReflectionSubmitted}),
+    key="reflection_id",
     evolve=_evolve,
     held="SELECT * FROM reflections WHERE reflection_id = ANY ($1::uuid[])",
     write="""

@@ -54,9 +54,8 @@ _ENDS: Final[dict[type[PublishedEvent], str]] = {
     told.SessionCancelled: "cancelled",
     told.SessionUnconfirmed: "unconfirmed",
 }
-_PUBLIC: Final = (
-    *(told.SessionScheduled, told.SessionRescheduled, told.SessionCancelled),
-    *(told.SessionHeld, told.SessionMissed, told.SessionUnconfirmed),
+_PUBLIC: Final[frozenset[type[PublishedEvent]]] = frozenset(
+    {told.SessionScheduled, told.SessionRescheduled, *_ENDS}
 )
 
 
@@ -97,7 +96,8 @@ def _dispute(_: _Dispute | None, consumed: Consumed) -> _Dispute:
 
 _SESSIONS = Folding(
     row=_Session,
-    key=lambda event: event.session_id if isinstance(event, _PUBLIC) else None,
+    of=_PUBLIC,
+    key="session_id",
     evolve=_session,
     held="SELECT * FROM sessions WHERE session_id = ANY ($1::uuid[])",
     write="""
@@ -112,7 +112,8 @@ ON CONFLICT (session_id) DO UPDATE SET
 
 _DISPUTES = Folding(
     row=_Dispute,
-    key=lambda event: event.session_id if isinstance(event, told.SessionDisputed) else None,
+    of=frozenset({told.SessionDisputed}),
+    key="session_id",
     evolve=_dispute,
     held="SELECT * FROM disputes WHERE session_id = ANY ($1::uuid[])",
     write="""
@@ -134,7 +135,7 @@ async def project(connection: Connection, events: Sequence[Consumed]) -> None:
     lines = Counter(
         (event.session_id, event.side, event.commitment, event.pair_id, event.programme_id)
         for consumed in events
-        if isinstance(event := consumed.event, told.CommitmentRecorded)
+        if type(event := consumed.event) is told.CommitmentRecorded
     )
     if lines:
         rows = [(*line, times) for line, times in lines.items()]
