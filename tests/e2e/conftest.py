@@ -23,17 +23,17 @@ class Stage:
     performance: Performance
     words: list[str]
 
-    async def reconciled(self) -> Findings:
-        return await reconciled(self.stack)
+    async def reconciled(self, *, patience_seconds: float = 60.0) -> Findings:
+        return await reconciled(self.stack, patience_seconds=patience_seconds)
 
 
-async def reconciled(stack: Stack, **options: float) -> Findings:
+async def reconciled(stack: Stack, *, patience_seconds: float = 60.0) -> Findings:
     """What `upwell reconcile` finds."""
     return await reconcile(
         {spec.name: stack.databases(spec.name).reader_url for spec in SERVICES},
         stack.kafka_bootstrap,
         acknowledgements_of(stack.folder.path),
-        **options,
+        patience_seconds=patience_seconds,
     )
 
 

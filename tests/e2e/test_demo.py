@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -42,7 +43,8 @@ async def coordinator(stage: Stage) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def test_the_play_comes_to_what_it_tells(stage: Stage) -> None:
     outcome = await look(stage.stack, stage.performance)
-    assert outcome.overview["enrolled"] == {"mentor": 16, "mentee": 12}
+    # One of the sixteen mentors has left.
+    assert outcome.overview["enrolled"] == {"mentor": 15, "mentee": 12}
     pairs, sessions = outcome.overview["pairs"], outcome.overview["sessions"]
     assert pairs["completed"] >= 6
     assert pairs["ended"] == 2
@@ -50,9 +52,9 @@ async def test_the_play_comes_to_what_it_tells(stage: Stage) -> None:
     assert pairs["declined"] == 1
     for state in ("held", "missed", "cancelled"):
         assert sessions[state] > 0, state
-    for stage_, counts in outcome.overview["reflections"].items():
-        assert 0 < counts["submitted"] <= counts["asked"], stage_
-    assert {"start", "after_session", "end"} <= set(outcome.overview["reflections"])
+    for when in ("start", "after_session", "end"):
+        counts = outcome.overview["reflections"][when]
+        assert 0 < counts["submitted"] <= counts["asked"], when
     assert {item["kind"] for item in outcome.queue} >= {"broken_rules"}
 
 
@@ -80,13 +82,13 @@ async def test_everything_agrees(stage: Stage) -> None:
 async def test_a_missing_row_a_missing_record_and_a_lost_acknowledgement_are_each_named(stage: Stage) -> None:
     pair_id = stage.performance.pairs[0]
     async with superuser(stage, "gateway") as gateway, removed(gateway, "pairs", "pair_id", pair_id):
-        (found,) = (await stage.reconciled()).differences
-        assert found.startswith(f"gateway: pairs {pair_id} is absent")
+        (difference,) = (await stage.reconciled()).differences
+        assert difference.startswith(f"gateway: pairs {pair_id} is absent")
     async with superuser(stage, "matching") as matching:
         async with removed(
             matching, "ledger", "event_id", await first_of(matching, pair_id, "ledger")
         ) as row:
-            found = (await stage.reconciled(patience_seconds=0)).differences
+            found = (await stage.reconciled(patience_seconds=0.0)).differences
             assert any(str(row["key"]) in line and line.startswith("matching: the ledger") for line in found)
             assert any(str(row["key"]) in line and "in no ledger" in line for line in found)
         async with removed(matching, "events", "event_id", await first_of(matching, pair_id, "events")):
@@ -99,8 +101,8 @@ async def test_a_missing_row_a_missing_record_and_a_lost_acknowledgement_are_eac
     with AcknowledgementLog(file) as log:
         log.note(f"{line.service}/{line.stream_id}@{line.version + 1000}.0.0", invented)
     try:
-        (found,) = (await stage.reconciled()).differences
-        assert str(invented) in found
+        (difference,) = (await stage.reconciled()).differences
+        assert str(invented) in difference
     finally:
         file.write_bytes(kept)
     assert (await stage.reconciled()).equal
@@ -172,7 +174,7 @@ async def test_the_example_subscriber_counts_what_the_gateway_shows(stage: Stage
         for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
         if "Consumer(" in block
     ]
-    assert len(code.splitlines()) <= 31
+    assert len(code.splitlines()) <= 30
     said = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", code, stage.stack.kafka_bootstrap],
@@ -188,7 +190,9 @@ async def test_the_example_subscriber_counts_what_the_gateway_shows(stage: Stage
 
 @asynccontextmanager
 async def superuser(stage: Stage, service: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(stage.stack.superuser_url(service))
+    # It runs already, and says where.
+    address = urlsplit(await stage.stack.part("postgres").kept.start())
+    connection = await asyncpg.connect(urlunsplit(address._replace(path=f"/{service}")))
     try:
         yield connection
     finally:

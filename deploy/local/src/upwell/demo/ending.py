@@ -79,7 +79,7 @@ def page(outcome: Outcome) -> RenderableType:
         (f" {played.programme} ", "bold white on dark_cyan"),
         f"  {played.people} people, {len(played.pairs)} proposals, played in {played.played_seconds:.0f} s",
     )
-    grid = Table.grid(padding=(1, 4))
+    grid = Table.grid(padding=(1, 2))
     grid.add_row(_pairs(outcome), _sessions(outcome))
     grid.add_row(_queue(outcome), _reflections(outcome))
     grid.add_row(_measured(played), _events(outcome))
@@ -125,7 +125,7 @@ def _sessions(outcome: Outcome) -> Table:
     mentor, mentee = by_side.get("mentor", {}), by_side.get("mentee", {})
     states = outcome.overview["sessions"]
     table.add_row(
-        "held of booked", _held(mentor), _held(mentee), f"{states.get('held', 0)} / {sum(states.values())}"
+        "held of booked", _held(mentor), _held(mentee), f"{states.get('held', 0)}/{sum(states.values())}"
     )
     for name in ("moved", "cancelled", "missed"):
         table.add_row(
@@ -138,7 +138,7 @@ def _sessions(outcome: Outcome) -> Table:
 
 
 def _held(side: dict[str, int]) -> str:
-    return f"{side.get('held', 0)} / {side.get('booked', 0)}"
+    return f"{side.get('held', 0)}/{side.get('booked', 0)}"
 
 
 def _reflections(outcome: Outcome) -> Table:
