@@ -1,7 +1,6 @@
 """The note of a session that the two share."""
 
 import asyncio
-from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import asyncpg
@@ -69,8 +68,12 @@ async def test_a_text_whose_request_died_before_its_event_does_not_stand_in_for_
 ) -> None:
     pair = await world.pair()
     recap = f"{await world.book(pair)}/recap"
+
+    async def dies(*_: object, **__: object) -> None:
+        raise Died
+
     with monkeypatch.context() as patched:
-        patched.setattr(Handler, "handle", AsyncMock(side_effect=Died))
+        patched.setattr(Handler, "handle", dies)
         died = await world.ask("PUT", recap, {"text": SECRET}, key="once")
     assert died.status_code == 500
     # The text is there, and no event names it.
