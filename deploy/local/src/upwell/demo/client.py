@@ -24,6 +24,15 @@ _AGAIN = frozenset({502, 503, 504})
 _AGAIN_PROBLEMS = frozenset({"urn:upwell:problem:concurrent-update", "urn:upwell:problem:command-in-flight"})
 
 
+# Which service's command a read of a path is to show.
+_OWNERS = {
+    **dict.fromkeys(("organisations", "units", "people", "names", "imports"), "directory"),
+    **dict.fromkeys(("programmes", "cohorts", "enrolments", "match-runs", "pairs"), "matching"),
+    "cadences": "sessions",
+    **dict.fromkeys(("question-sets", "reflections"), "feedback"),
+}
+
+
 class Refused(UpwellError):
     """Upwell answered something else than what the play expects. Holds method, path, status and problem."""
 
@@ -96,18 +105,18 @@ class User:
             "units": [str(unit) for unit in units],
         }
         self._token: str | None = None
-        self.position: str | None = None
-        """Of the last command: what a read may wait for."""
+        self._positions: dict[str, str] = {}
+        """Of the last command of each service: what a read of it waits for."""
 
     async def get(self, path: str, **query: object) -> Any:
-        """What a read answers. Raises Refused."""
-        return (await self._ask("GET", path, params=query)).json()
+        """What a read answers once it has heard of this user's own last command. Raises Refused."""
+        position = self._positions.get(_OWNERS.get(path.partition("/")[0], ""))
+        return (await self._caught_up(path, position, query)).json()
 
-    async def seen(self, path: str) -> float:
-        """Seconds from now until a page shows this user's last command."""
+    async def seen(self, path: str, service: str) -> float:
+        """Seconds from now until a page shows this user's last command to that service."""
         began = time.perf_counter()
-        while "Upwell-Stale" in (await self._ask("GET", path, {"Upwell-After": str(self.position)})).headers:
-            pass
+        await self._caught_up(path, self._positions[service], {})
         return time.perf_counter() - began
 
     async def found(self, path: str, **query: object) -> Any | None:
@@ -151,6 +160,16 @@ class User:
         """The ETag a command with If-Match wants."""
         return str((await self._ask("GET", path)).headers["ETag"])
 
+    async def _caught_up(self, path: str, position: str | None, query: dict[str, object]) -> httpx2.Response:
+        """A read that waits for a position. Raises NeverHappened."""
+        headers = {} if position is None else {"Upwell-After": position}
+
+        async def fresh() -> httpx2.Response | None:
+            response = await self._ask("GET", path, headers, params=query)
+            return None if "Upwell-Stale" in response.headers else response
+
+        return await until(fresh, f"{path} showing {position}")
+
     async def _command(
         self,
         method: str,
@@ -170,7 +189,7 @@ class User:
         response = await self._ask(method, path, headers, **options)
         if (position := response.headers.get("Upwell-Position")) is not None:
             self._gateway.note(position, command_id(Principal(self.id), key))
-            self.position = position
+            self._positions[position.partition("/")[0]] = position
         return response
 
     async def _ask(

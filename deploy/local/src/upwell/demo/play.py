@@ -217,7 +217,9 @@ class Play:
         if len(played.visible_after) < _SAMPLES:
             for meeting in meetings[: _SAMPLES - len(played.visible_after)]:
                 if await meeting.book(starts_at):
-                    played.visible_after.append(await meeting.booker.seen(f"pages/pairs/{meeting.pair_id}"))
+                    played.visible_after.append(
+                        await meeting.booker.seen(f"pages/pairs/{meeting.pair_id}", "sessions")
+                    )
         await self._all(f"{name}: sessions are booked", [m.book(starts_at) for m in meetings])
         self._advance(_DAY)
         await self._all(f"{name}: some change", [m.change(starts_at + _DAY) for m in meetings])
