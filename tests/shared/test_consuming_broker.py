@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -28,6 +29,7 @@ from tests.shared.test_relay_faults import (
 from upwell.servers.apache_kafka import ApacheKafka
 from upwell.servers.testing import SharedBroker
 from upwell_shared.consuming import Consumer, ConsumerSettings, Limits
+from upwell_shared.consuming.membership import Pace
 from upwell_shared.log_identity import ClusterClient, encode_log_id
 from upwell_shared.worker import Worker
 
@@ -101,6 +103,46 @@ async def test_reads_from_the_beginning_and_goes_on_where_the_database_says(here
     await here.pool.execute("UPDATE progress SET sequence = 0, event_id = NULL")
     async with at_work(here.consumer()):
         await until(lambda: _letters(here, 30))
+
+
+async def test_a_reader_that_rests_asks_less_often_until_something_comes(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell_shared.consuming.membership._REST_AFTER_SECONDS", 0.5)
+    longer = here.settings.fetch_max_wait_ms + 100
+    monkeypatch.setattr("upwell_shared.consuming.membership._RESTING_WAIT_MS", longer)
+    await write(here, 1)
+    await publish(here)
+    consumer = here.consumer()
+
+    async def waits(wait_ms: int) -> bool:
+        group = consumer._group  # noqa: SLF001
+        return group is not None and group._fetcher._fetch_max_wait_ms == wait_ms  # noqa: SLF001
+
+    async with at_work(consumer):
+        await here.arrived(upto(1))
+        await until(lambda: waits(longer))
+        await write(here, 2)
+        await publish(here)
+        await here.arrived(upto(2))
+
+
+def test_the_first_record_after_a_rest_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("upwell_shared.consuming.membership.time.monotonic", lambda: now)
+    pace, fetcher = Pace(20), SimpleNamespace(_fetch_max_wait_ms=20)
+    group = SimpleNamespace(_fetcher=fetcher)
+
+    def waits(*, came: bool) -> int:
+        pace.note(group, came=came)
+        return int(fetcher._fetch_max_wait_ms)  # noqa: SLF001
+
+    assert waits(came=False) == 20
+    now += 61
+    assert waits(came=False) == 250
+    assert waits(came=True) == 20
+    assert waits(came=False) == 20
+    pace.note(None, came=False)  # a group that has just been given up
 
 
 async def _letters(here: Scene, count: int) -> bool:

@@ -23,7 +23,7 @@ from upwell_shared.clock import Clock
 from upwell_shared.consuming.applying import Applied, Applier, Batch, Overtaken
 from upwell_shared.consuming.dead_letters import DeadLettersFull, Limits
 from upwell_shared.consuming.handlers import Handlers
-from upwell_shared.consuming.membership import Assignments, Reading, leave
+from upwell_shared.consuming.membership import Assignments, Pace, Reading, leave
 from upwell_shared.consuming.offsets import Offsets, Part
 from upwell_shared.consuming.salvaging import of_records, salvage
 from upwell_shared.contracts import Contract
@@ -101,8 +101,8 @@ class Consumer:
         self._reading = Reading()
         self._fetching: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
         self._committing: asyncio.Task[None] | None = None
-        self._looked_at = float("-inf")
-        self._committed_at = float("-inf")
+        self._pace = Pace(settings.fetch_max_wait_ms)
+        self._looked_at = self._committed_at = float("-inf")
         self._passed_over: set[UUID] = set()
         self._waiting = False
         self._unnamed: set[str] = set()
@@ -125,6 +125,7 @@ class Consumer:
         await self._place()
         async with self._broker():
             fetched = await self._fetch()
+        self._pace.note(self._group, came=bool(fetched))
         await self._apply(fetched)
         self._commit()
         return True

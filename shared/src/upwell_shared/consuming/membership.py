@@ -1,6 +1,7 @@
 """Being one of a group: what an assignment means, and how to leave."""
 
 import asyncio
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
@@ -13,6 +14,8 @@ from aiokafka.structs import TopicPartition
 _log = structlog.get_logger()
 
 _LEAVE_SECONDS = 5.0
+_REST_AFTER_SECONDS = 60.0
+_RESTING_WAIT_MS = 250
 
 
 class Reading:
@@ -54,6 +57,29 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]
         for part in assigned:
             self._group.pause(part)
             self._group.seek(part, 0)
+
+
+class Pace:
+    """How long a fetch waits at the broker: as set while records come, longer after a while without any.
+
+    Where new records wake no waiting fetch (docs/decisions/0002-brokers.md) a fetch is a poll, and a short wait keeps
+    both sides busy for nothing. The price: the first record after a rest comes up to the longer wait late.
+    """
+
+    def __init__(self, wait_ms: int) -> None:
+        """`wait_ms` is what the group was made with."""
+        self._wait_ms = wait_ms
+        self._came_at = time.monotonic()
+
+    def note(self, group: Any, *, came: bool) -> None:
+        """To be told after each fetch whether records came; counts from the next request of the group."""
+        now = time.monotonic()
+        if came:
+            self._came_at = now
+        resting = now - self._came_at > _REST_AFTER_SECONDS
+        fetcher = None if group is None else group._fetcher  # noqa: SLF001  (it takes no other wait once it is made)
+        if fetcher is not None:
+            fetcher._fetch_max_wait_ms = max(self._wait_ms, _RESTING_WAIT_MS) if resting else self._wait_ms  # noqa: SLF001
 
 
 async def leave(group: Any) -> None:
