@@ -26,6 +26,7 @@ from upwell_matching.domain.pair import (
     EndPair,
     EndReason,
     ExpireProposal,
+    ExtendedTooFar,
     ExtendPair,
     LeavePair,
     MemberAway,
@@ -276,6 +277,7 @@ def test_a_pair_is_extended_and_not_cut_short() -> None:
         ExtendPair(sessions=8, ends_on=date(2026, 8, 31)),
     ):
         given_pair(*OPEN).when(wrong).then_refused(ShorterThanBefore)
+    given_pair(*OPEN).when(replace(extend, ends_on=date.max)).then_refused(ExtendedTooFar)
 
 
 def test_a_pair_is_completed_or_ended_once() -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -126,7 +126,8 @@ async def test_killed_from_the_first_enrolment_to_the_last_pair_nothing_is_lost_
     programme = (await insisted(service, team, "POST", "/v1/programmes", opening)).json()["programme_id"]
     path = f"/v1/programmes/{programme}"
     topic = (await insisted(service, team, "POST", f"{path}/topics", {"name": "Code"})).json()["topic_id"]
-    days = {"name": "First", "starts_on": "2026-03-02", "ends_on": "2099-09-01"}
+    today = service.clock.now().date()
+    days = {"name": "First", "starts_on": str(today), "ends_on": str(today + timedelta(days=180))}
     cohort = (await insisted(service, team, "POST", f"{path}/cohorts", days)).json()["cohort_id"]
 
     async def tell_of_people() -> None:

@@ -14,6 +14,7 @@ from upwell_matching.domain.cohort import (
     CohortIsClosed,
     CohortOpened,
     EndsBeforeItStarts,
+    LastsTooLong,
     OpenCohort,
     RelyOnCohort,
     UnknownCohort,
@@ -170,6 +171,7 @@ def test_a_cohort_opens_once_and_ends_after_it_starts() -> None:
     given_cohort(COHORT_OPENED).when(OPEN_COHORT).then_refused(CohortAlreadyOpened)
     same_day = replace(OPEN_COHORT, ends_on=OPEN_COHORT.starts_on)
     given_cohort().when(same_day).then_refused(EndsBeforeItStarts)
+    given_cohort().when(replace(OPEN_COHORT, ends_on=date.max)).then_refused(LastsTooLong)
 
 
 def test_a_closed_cohort_is_not_relied_upon() -> None:

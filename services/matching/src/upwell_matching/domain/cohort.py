@@ -1,12 +1,14 @@
 """A cohort: one intake of a programme, and the days its pairs run between."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import assert_never
 from uuid import UUID
 
 from upwell_matching.domain.programme import require_name
 from upwell_shared.decider import Decider, DomainError
+
+LONGEST = timedelta(days=5 * 366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,10 @@ class EndsBeforeItStarts(DomainError):
     """A cohort ends on a later day than it starts."""
 
 
+class LastsTooLong(DomainError):
+    """A cohort lasts at most five years."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCohort:
     programme_id: UUID
@@ -121,6 +127,8 @@ def _open(command: OpenCohort, state: State) -> list[CohortEvent]:
     require_name(command.name)
     if command.ends_on <= command.starts_on:
         raise EndsBeforeItStarts
+    if command.ends_on - command.starts_on > LONGEST:
+        raise LastsTooLong
     opened = CohortOpened(
         programme_id=command.programme_id,
         name=command.name,

@@ -60,6 +60,7 @@ from upwell_matching.domain.pair.facts import (
 from upwell_matching.domain.pair.rules import (
     AcceptedByBoth,
     AlreadyProposed,
+    ExtendedTooFar,
     MemberAway,
     MemberOnLeave,
     NotAPairYet,
@@ -89,6 +90,7 @@ __all__ = [
     "EndReason",
     "ExpireProposal",
     "ExtendPair",
+    "ExtendedTooFar",
     "LeavePair",
     "MemberAway",
     "MemberOnLeave",

@@ -1,6 +1,7 @@
 """What may happen to a pair: refusals → decide."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import assert_never
 from uuid import UUID
 
@@ -60,6 +61,8 @@ from upwell_matching.domain.pair.facts import (
 from upwell_matching.domain.programme import MOST_SESSIONS
 from upwell_shared.decider import Decider, DomainError
 
+MOST_AT_A_TIME = timedelta(days=366)
+
 
 class UnknownPair(DomainError):
     """There is no such pair."""
@@ -99,6 +102,10 @@ class PlanIsOver(DomainError):
 
 class ShorterThanBefore(DomainError):
     """A pair is extended to at least as many sessions and as late a day as before, and to at most 60 sessions."""
+
+
+class ExtendedTooFar(DomainError):
+    """A pair is extended by at most a year at a time."""
 
 
 class MemberAway(DomainError):
@@ -237,6 +244,8 @@ def _extend(command: ExtendPair, state: Open) -> list[PairEvent]:
     plan = state.plan
     if not plan.sessions <= command.sessions <= MOST_SESSIONS or command.ends_on < plan.ends_on:
         raise ShorterThanBefore
+    if command.ends_on - plan.ends_on > MOST_AT_A_TIME:
+        raise ExtendedTooFar
     if (command.sessions, command.ends_on) == (plan.sessions, plan.ends_on):
         return []
     return [PairExtended(sessions=command.sessions, ends_on=command.ends_on)]
