@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from upwell_gateway.routing import IMPORT_BYTES, OWNERS, may_be_asked, most_bytes, owner_of
+from upwell_gateway.routing import OWNERS, may_be_asked, owner_of
 
 ID = "6f7a0a52-41a3-4a54-9d2f-0d3c7ad0a4b1"
 
@@ -96,9 +96,3 @@ def test_a_query_reaches_the_owner_as_it_came_or_not_at_all(query: bytes) -> Non
         url = httpx2.URL("http://127.0.0.1:8401").copy_with(raw_path=b"/v1/people?" + query)
         assert (url.host, url.raw_path.partition(b"?")[0]) == ("127.0.0.1", b"/v1/people")
         assert httpx2.QueryParams(url.query.decode()) == httpx2.QueryParams(query.decode())
-
-
-def test_only_an_import_may_be_large() -> None:
-    assert {segment: most_bytes(segment) for segment in OWNERS} == dict.fromkeys(OWNERS, 64 * 1024) | {
-        "imports": IMPORT_BYTES
-    }

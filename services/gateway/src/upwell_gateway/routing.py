@@ -17,8 +17,13 @@ OWNERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The service that answers, by the first segment."""
 
-IMPORT_BYTES: Final = 5_000_000
 _BODY_BYTES: Final = 64 * 1024
+_LARGE: Final[Mapping[str, int]] = {
+    "imports": 5_000_000,
+    "reflections": 2_000_000,
+    "cadences": 256 * 1024,
+}
+"""The most bytes of a body below these segments; each owner knows better for each of its routes."""
 
 # Segments as our services have them: ids and words. No escape, no empty segment, none that begins with a dot: a path
 # that cannot be read in two ways leads to the same place in every program on the way.
@@ -38,5 +43,5 @@ def may_be_asked(query: bytes) -> bool:
 
 
 def most_bytes(segment: str) -> int:
-    """What the owner takes at most in a body."""
-    return IMPORT_BYTES if segment == "imports" else _BODY_BYTES
+    """What no owner takes more than in a body."""
+    return _LARGE.get(segment, _BODY_BYTES)
