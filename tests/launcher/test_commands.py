@@ -7,7 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
@@ -26,6 +26,7 @@ from tests.launcher.world import (
 )
 from upwell.control import ask
 from upwell.folder import DataFolder
+from upwell.people import organisations
 from upwell.servers.processes import eventually
 from upwell.services import SERVICES
 
@@ -204,10 +205,19 @@ def test_a_token_is_let_in(running: Up) -> None:
     assert opens(answer(running.folder, "token")["access_token"]) == 403
 
 
+async def _organisations(running: Up) -> dict[UUID, str]:
+    state = DataFolder(running.folder).read_state()
+    return await organisations(state["services"]["directory"]["reader_url"])
+
+
 async def test_people_are_imported_and_told_of(running: Up, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     with file.open("w") as out:
         write_people(out, person(1), person(2, grade="king"), person(3, since="soon"))
+    known = await _organisations(running)
+    dry = ("people", "import", str(file), "--organisation", "Nowhere", "--dry-run")
+    assert upwell(running.folder, *dry).returncode == 1
+    assert await _organisations(running) == known
     refused = upwell(running.folder, "people", "import", str(file), "--organisation", "Acme")
     assert refused.returncode == 1
     assert "line 3, grade:" in refused.stdout

@@ -14,6 +14,7 @@ from tests.conftest import CreateDatabase
 from tests.launcher.world import environment
 from upwell.folder import AlreadyRunning
 from upwell.servers import ServerUnavailable
+from upwell.servers.postgres import EmbeddedPostgres
 from upwell.servers.testing import SharedBroker
 from upwell.services import SERVICES, UnknownPart
 from upwell.stack import NeverSettled, Progress, Stack, WallClockOnly
@@ -109,6 +110,22 @@ async def test_a_folder_has_one_stack_at_a_time_and_keeps_all_in_between(tmp_pat
         async with httpx2.AsyncClient(base_url=second.url("directory")) as client:
             asked = await client.get("/v1/people", headers={"Authorization": f"Bearer {token}"})
         assert asked.status_code not in {401, 404}
+
+
+async def test_databases_of_a_newer_release_are_left_alone(tmp_path: Path) -> None:
+    folder, settings = tmp_path / "data", environment()
+    server = EmbeddedPostgres(folder / "postgres")
+    async with Stack(folder, services=DIRECTORY, environment=settings):
+        pass
+    superuser = await server.start()
+    try:
+        connection = await asyncpg.connect(superuser.rpartition("/")[0] + "/directory")
+        await connection.execute("INSERT INTO migrations VALUES ('directory', '0099_later.sql', 'x')")
+        await connection.close()
+    finally:
+        await server.stop()
+    with pytest.raises(ServerUnavailable, match=r"directory.*0099_later\.sql, unknown to this release"):
+        await Stack(folder, services=DIRECTORY, environment=settings).start()
 
 
 async def test_the_clock_of_a_stack(stack: Stack, tmp_path: Path) -> None:

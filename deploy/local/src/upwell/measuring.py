@@ -10,6 +10,7 @@ import asyncpg
 
 from upwell_shared.clock import Clock, clock_from
 from upwell_shared.contracts.shipped import shipped
+from upwell_shared.database import one
 
 _STORED = """
 SELECT (SELECT count(*) FROM events) AS events,
@@ -138,7 +139,7 @@ class Measurer:
             # What was heard before what was told would show as a lag below zero; the other way round it is one too
             # many for a moment, which errs on the safe side.
             heard = {row["channel"]: row["heard"] for row in await connection.fetch(_HEARD, name)}
-            stored = await connection.fetchrow(_STORED)
+            stored = await one(connection, _STORED)
             told = {row["channel"]: row["told"] for row in await connection.fetch(_TOLD)}
             behind = await connection.fetchval(_BEHIND)
             has_timers = await connection.fetchval(_HAS_TIMERS)

@@ -77,18 +77,17 @@ class People:
             waiting(report["remaining"])
 
     def _open(self, text: str) -> UUID:
-        try:
-            given = UUID(text)
-        except ValueError:
-            given = next((known for known, name in self._known.items() if name == text), None)
-        else:
+        if (given := _as_id(text)) is not None:
             if given not in self._known:
                 raise UnknownOrganisation(f"there is no organisation {given}; name it, and it is opened")
-        if given is None:
-            given = uuid5(_LOCAL, text)
-            self._known[given] = text
-            self._request("PUT", f"/v1/organisations/{given}", uuid4(), json={"name": text})
-        return given
+            return given
+        known = next((known for known, name in self._known.items() if name == text), None)
+        if known is not None:
+            return known
+        new = uuid5(_LOCAL, text)
+        self._known[new] = text
+        self._request("PUT", f"/v1/organisations/{new}", uuid4(), json={"name": text})
+        return new
 
     def _request(
         self, method: str, path: str, key: UUID, *, media: str = "application/json", **options: Any
@@ -114,6 +113,13 @@ class People:
         raise NotImported(
             f"{self._gateway}: {said}; the same file can be sent again, nobody is imported twice"
         )
+
+
+def _as_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _problem(answer: httpx2.Response) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +83,7 @@ class Tail:
             except (KafkaError, OSError):
                 await asyncio.sleep(_AWAY_SECONDS)
 
-    async def _one_log(self) -> AsyncIterator[Shown]:
+    async def _one_log(self) -> AsyncGenerator[Shown]:
         async with ClusterClient(self._bootstrap) as cluster:
             logs = await self._logs(cluster)
             consumer = AIOKafkaConsumer(

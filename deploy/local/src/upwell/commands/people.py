@@ -51,7 +51,7 @@ def import_people(
         raise NotImported(f"{file} cannot be read: {error.strerror}") from error
     known = asyncio.run(organisations(state["services"]["directory"]["reader_url"]))
     people = People(state["gateway"], Issuer.of(make_keys(folder.keys).private), known)
-    opened = people.open(organisation or [])
+    opened = {} if dry_run else people.open(organisation or [])
     report = people.send(
         content,
         dry_run=dry_run,

@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +17,8 @@ from upwell.options import DataOption, JsonOption, data_hint, say, say_json
 from upwell.stack import Progress, Stack
 
 app = typer.Typer(add_completion=False)
+
+T = TypeVar("T")
 
 
 class Kafka(StrEnum):
@@ -122,6 +126,16 @@ class _Json:
         say_json({"event": "line", "part": part, "line": line})
 
 
+def _whoever_listens(tell: Callable[[T], None]) -> Callable[[T], None]:
+    """What is told of must go on when there is nobody to tell any more: a closed terminal, a pipe cut."""
+
+    def safely(what: T) -> None:
+        with suppress(OSError):
+            tell(what)
+
+    return safely
+
+
 async def _run(
     data: Path, kafka: Kafka, port: int, *, simulated_clock: bool, follow: bool, teller: _Plain | _Json
 ) -> None:
@@ -130,8 +144,8 @@ async def _run(
         kafka=kafka.value,
         port=port,
         simulated_clock=simulated_clock,
-        happened=teller.happened,
-        progress=teller.progress,
+        happened=_whoever_listens(teller.happened),
+        progress=_whoever_listens(teller.progress),
     )
     asked = stack.asked_to_end
     loop = asyncio.get_running_loop()
