@@ -1,5 +1,6 @@
 """The stack as the demo and the end-to-end tests drive it: in their own process, on real servers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from tests.conftest import CreateDatabase
 from tests.launcher.world import environment
-from upwell.folder import AlreadyRunning
+from upwell.control import ask
+from upwell.folder import AlreadyRunning, DataFolder
 from upwell.servers import ServerUnavailable
 from upwell.servers.postgres import EmbeddedPostgres
 from upwell.servers.testing import SharedBroker
@@ -128,6 +130,19 @@ async def test_databases_of_a_newer_release_are_left_alone(tmp_path: Path) -> No
         await Stack(folder, services=DIRECTORY, environment=settings).start()
 
 
+async def test_a_folder_with_a_long_name_and_a_long_log(tmp_path: Path) -> None:
+    """Addresses of sockets may have a hundred bytes."""
+    folder = DataFolder(tmp_path / ("deep" * 40) / "data")
+    folder.logs.mkdir(parents=True)
+    with folder.log_of("directory").open("wb") as log:
+        log.truncate(17 * 1024 * 1024)
+    async with Stack(folder.path, services=DIRECTORY, environment=environment()) as stack:
+        told = await asyncio.to_thread(ask, folder, do="restart", part="directory")
+        assert (told["state"], told["ready"], told["pid"]) == ("running", True, stack.part("directory").pid)
+    assert folder.log_of("directory").with_name("directory.log.1").stat().st_size >= 17 * 1024 * 1024
+    assert folder.log_of("directory").stat().st_size < 1024 * 1024
+
+
 async def test_the_clock_of_a_stack(stack: Stack, tmp_path: Path) -> None:
     before = stack.clock.now()
     assert stack.advance("7d") >= before + timedelta(days=7)
@@ -156,9 +171,9 @@ async def test_each_role_sees_its_own_database_and_readers_no_names(stack: Stack
 
 
 async def test_parts_that_are_not_there(stack: Stack) -> None:
-    for ask in (stack.part, stack.url, stack.databases):
+    for look_up in (stack.part, stack.url, stack.databases):
         with pytest.raises(UnknownPart):
-            ask("marketing")
+            look_up("marketing")
     assert [keeper.name for keeper in stack.parts][-2:] == ["directory", "matching"] or [
         keeper.name for keeper in stack.parts
     ][-2:] == ["matching", "directory"]

@@ -90,8 +90,7 @@ async def test_ctrl_c_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> N
     up = Up(tmp_path / "data")
     up.begin()
     assert up.process is not None
-    began = lambda: bool(up.said("progress"))  # noqa: E731
-    assert await eventually(began, within=PATIENCE)
+    assert await eventually(lambda: bool(up.said("progress")), within=PATIENCE)
     children = _children(up.process.pid)
     assert children
     assert await up.stop(signal.SIGINT) == 0
@@ -110,8 +109,13 @@ def _children(pid: int) -> list[int]:
 
 
 async def test_upwell_stop_ends_all(tmp_path: Path) -> None:
-    up = Up(tmp_path / "data", "--wall-clock")
+    up = Up(tmp_path / "data", "--wall-clock", "--follow")
     await up.start()
+
+    def shown() -> set[str]:
+        return {str(said["part"]) for said in up.said("line") if '"running"' in said["line"]}
+
+    assert await eventually(lambda: {"directory", "gateway"} <= shown(), within=PATIENCE)
     assert "wall clock" in refusal(upwell(up.folder, "clock", "advance", "7d"))
     assert '"simulated": false' in upwell(up.folder, "clock", "show", "--json").stdout
     assert up.process is not None

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from upwell.servers.processes import ChildProcess, eventually
 
-PATIENCE = 90.0
+PATIENCE = 150.0
 _OURS = "UPWELL_"
 
 

@@ -30,8 +30,9 @@ class Follower:
         for name, path in self._logs.items():
             with suppress(FileNotFoundError), path.open("rb") as file:
                 size = file.seek(0, 2)
-                start = self._at[name] if size >= self._at[name] else 0
-                file.seek(start)
+                if size < self._at[name]:
+                    self._at[name], self._begun[name] = 0, b""
+                start = file.seek(self._at[name])
                 added = file.read(_AT_MOST)
                 self._at[name] = start + len(added)
                 *lines, self._begun[name] = (self._begun[name] + added).split(b"\n")
