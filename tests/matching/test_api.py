@@ -10,6 +10,7 @@ import pytest
 from tests.matching.world import World
 from tests.service_process import until
 from upwell_matching.domain.pair import RecheckPair
+from upwell_matching.domain.standing import EndStanding
 from upwell_shared.web.policies import UserRole
 
 
@@ -390,6 +391,22 @@ async def test_a_repeated_acceptance_is_answered_as_before_whatever_became_of_th
     await world.done("POST", f"/v1/cohorts/{there.cohort}/close")
     repeated = await world.done("POST", path, body, key="two")
     assert repeated.json() == made.json()
+
+
+async def test_a_repeated_enrolment_is_answered_as_before_although_the_person_has_left(world: World) -> None:
+    there = await set_up(world)
+    ada = await world.join(grade=4)
+    path = f"/v1/cohorts/{there.cohort}/enrolments/{ada}"
+    body = {"role": "mentor", "offers": [str(there.topic)]}
+    first = await world.done("PUT", path, body, key="one")
+    await world.send(ada, EndStanding())
+    await world.read_up()
+    again = await world.done("PUT", path, body, key="one")
+    assert (again.json(), again.headers["Upwell-Position"]) == (
+        first.json(),
+        first.headers["Upwell-Position"],
+    )
+    assert problem(await world.ask("PUT", path, body, key="two")) == (409, "unknown-person")
 
 
 @pytest.mark.parametrize("end", ["complete", "end", "gone"])
