@@ -15,6 +15,7 @@ from upwell_matching.projections import match_runs
 from upwell_matching.projections.programmes import rules_of
 from upwell_matching.solving import Problem, apart, best_pairs
 from upwell_matching.solving.apart import SolverFailed, solved_apart
+from upwell_shared.web.policies import UserRole
 
 JUNIOR, SENIOR = 3, 8
 
@@ -451,3 +452,37 @@ async def test_a_process_that_ends_without_an_answer_is_a_failure(monkeypatch: p
     nobody = Problem(rules=rules_of(RULES), mentors=(), mentees=(), barred=frozenset(), seed=1)
     with pytest.raises(SolverFailed):
         await solved_apart(nobody)
+
+
+async def test_match_runs_are_for_the_programme_team_alone(filled: Intake) -> None:
+    world = filled.world
+    run = await filled.draft()
+    elsewhere = frozenset({world.sales})
+    world.tokens.give("stands in it", UserRole.PARTICIPANT, id_=filled.people["Ada"])
+    world.tokens.give("hr of a part", UserRole.HR_ADMIN, units=elsewhere)
+    world.tokens.give("analyst", UserRole.ANALYST, units=frozenset({world.acme}))
+    world.tokens.give("hr", UserRole.HR_ADMIN, units=frozenset({world.acme}))
+    document = (await world.http.get("/v1/openapi.json")).json()
+    routes = [
+        (method.upper(), path.format(match_run_id=run, cohort_id=filled.cohort_id), operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "match-run" in path
+    ]
+    assert len(routes) == 7
+    assert {operation["x-upwell-policy"] for _, _, operation in routes} == {"programme_team"}
+    wrong = []
+    for method, path, _ in routes:
+        for who, status in (
+            ("nobody", 401),
+            ("stands in it", 404),
+            ("hr of a part", 404),
+            ("analyst", 404),
+        ):
+            found = (await world.ask(method, path, None if method == "GET" else {}, who=who)).status_code
+            wrong += [(who, method, path, found)] if found != status else []
+        if method == "GET":
+            found = (await world.ask(method, path, who="hr")).status_code
+            wrong += [("hr", method, path, found)] if found != 200 else []
+    assert wrong == []
+    await world.done("POST", f"/v1/match-runs/{run}/publish", who="hr")
