@@ -64,6 +64,31 @@ CONSUMER_LAG_SECONDS = Gauge(
     registry=REGISTRY,
 )
 
+# Set by `standing` when somebody asks, from the database: every process that serves HTTP tells the same.
+PROJECTION_LAG_SECONDS = Gauge(
+    "upwell_projection_lag_seconds",
+    "Age of the oldest event an own read model has not read; 0 when it has read all.",
+    ["projection"],
+    registry=REGISTRY,
+)
+REBUILD_RATIO = Gauge(
+    "upwell_projection_rebuild_ratio",
+    "How far the generation that is being filled is, of 1; only while there is one.",
+    ["projection"],
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Gauge("upwell_dead_letters", "Open dead letters.", registry=REGISTRY)
+DEAD_LETTERS_OLDEST_SECONDS = Gauge(
+    "upwell_dead_letters_oldest_seconds",
+    "Since when the oldest open dead letter lies there; 0 without one.",
+    registry=REGISTRY,
+)
+OLDEST_WRITER_SECONDS = Gauge(
+    "upwell_oldest_writer_seconds",
+    "How long the oldest writing transaction of the cluster has been seen to hold up tail readers; 0 when none does.",
+    registry=REGISTRY,
+)
+
 WORKER_PROGRESS_TIME = Gauge(
     "upwell_worker_progress_timestamp_seconds",
     "When a worker last finished a step without an error, in seconds since 1970.",

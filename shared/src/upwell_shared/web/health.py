@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from upwell_shared.errors import Unavailable
 from upwell_shared.metrics import REGISTRY
+from upwell_shared.standing import Standing
 from upwell_shared.web.policies import public, requires
 from upwell_shared.web.routing import api_router
 
@@ -42,7 +43,11 @@ def health_router(ping: Ping) -> APIRouter:
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
+        """What this process counts, and how the service stands by its database, where the root has given it a look."""
+        standing: Standing | None = getattr(request.app.state, "standing", None)
+        if standing is not None:
+            await standing.observe()
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router
