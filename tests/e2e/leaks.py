@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from upwell.demo.cast import Cast
 
@@ -43,12 +44,7 @@ class Scan:
         )
         await consumer.start()
         try:
-            channels = [name for name in await consumer.topics() if name.startswith("upwell.")]
-            places = [
-                TopicPartition(name, partition)
-                for name in channels
-                for partition in consumer.partitions_for_topic(name) or ()
-            ]
+            places = [place for place in await _places(bootstrap) if place.topic.startswith("upwell.")]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             await consumer.seek_to_beginning(*places)
@@ -78,6 +74,21 @@ class Scan:
                 response = await http.get(f"{address}/metrics")
                 assert response.status_code == 200, address
                 self.look("metrics", address, response.content)
+
+
+async def _places(bootstrap: str) -> list[TopicPartition]:
+    """Every partition of every channel the broker has."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        told = await admin.describe_topics(await admin.list_topics())
+    finally:
+        await admin.close()
+    return [
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in told
+        for partition in topic["partitions"]
+    ]
 
 
 def _files(folder: Path) -> Iterator[Path]:

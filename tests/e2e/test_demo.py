@@ -22,6 +22,8 @@ from upwell.demo.acknowledgements import AcknowledgementLog, acknowledged
 from upwell.demo.ending import look
 from upwell.demo.performing import acknowledgements_of
 from upwell.services import SERVICES
+from upwell_shared.contracts import ChannelSpec
+from upwell_shared.log_identity import ClusterClient
 from upwell_shared.web.policies import UserRole
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -119,12 +121,12 @@ async def test_nothing_anybody_is_called_or_wrote_is_in_the_log_the_logs_or_the_
 async def test_the_scan_finds_a_leak_of_each_kind(stage: Stage) -> None:
     leak = stage.cast.members[3].family_name.encode()
     channel = f"upwell.planted{uuid4().hex}.v1"
-    producer = AIOKafkaProducer(bootstrap_servers=stage.stack.kafka_bootstrap)
-    await producer.start()
-    await producer.send_and_wait(channel, b"x" + leak.upper(), headers=[("ce_id", b"1")])
-    await producer.send_and_wait(channel, b"x", key=leak, headers=[("ce_id", b"1")])
-    await producer.send_and_wait(channel, b"x", headers=[("ce_subject", leak)])
-    await producer.stop()
+    async with ClusterClient(stage.stack.kafka_bootstrap) as cluster:
+        await cluster.create([ChannelSpec(channel, 1, {})])
+    async with AIOKafkaProducer(bootstrap_servers=stage.stack.kafka_bootstrap) as producer:
+        await producer.send_and_wait(channel, b"x" + leak.upper(), headers=[("ce_id", b"1")])
+        await producer.send_and_wait(channel, b"x", key=leak, headers=[("ce_id", b"1")])
+        await producer.send_and_wait(channel, b"x", headers=[("ce_subject", leak)])
     planted = stage.stack.folder.logs / "planted.log"
     planted.write_bytes(b'{"event": "no", "name": "' + leak + b'"}\n')
     server = await asyncio.start_server(Metric(leak), "127.0.0.1", 0)

@@ -24,6 +24,8 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
+
 from upwell import serving
 from upwell.control import ControlSocket
 from upwell.databases import Cluster, ServiceDatabases
@@ -52,6 +54,7 @@ POSTGRES = "postgres"
 BROKER = "broker"
 
 _SETTLED_POLL_SECONDS = 0.05
+_NO_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class WallClockOnly(UpwellError):
@@ -218,7 +221,15 @@ class Stack:
         measurer = self._measurer()
         before: Figures | None = None
         while True:
-            now = await measurer.measure()
+            try:
+                now = await measurer.measure()
+            except _NO_ANSWER as error:
+                # A database that is away, or was cut off while it answered, is not at rest.
+                if time.monotonic() > deadline:
+                    raise NeverSettled(f"after {within:g} s a database did not answer: {error!r}") from error
+                before = None
+                await asyncio.sleep(_SETTLED_POLL_SECONDS)
+                continue
             # Each look reads one database after another; two equal ones mean that nothing moved in between.
             if before is not None and now.at_rest and now.same_counts(before):
                 return now
