@@ -148,7 +148,7 @@ async def test_the_migrations_of_this_release_are_known_to_a_service_that_may_on
     await connection.close()
 
 
-IMMUTABLE = {"events", "ledger", "migrations"}
+IMMUTABLE = {"events", "ledger", "migrations", "discards"}
 PRIVATE = {"texts", "keys"}
 
 

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 )
 """
 
-_IMMUTABLE = ("events", "ledger", "migrations")
+_IMMUTABLE = ("events", "ledger", "migrations", "discards")
 _PRIVATE = ("texts", "keys", "contacts")
 
 _GRANTS = """

@@ -23,6 +23,8 @@ from upwell_shared.observability import configure_logging
 from upwell_shared.projecting import Projection, ensure
 from upwell_shared.running import run_until
 from upwell_shared.settings import ServiceSettings, load_settings
+from upwell_shared.web.app import add_routes
+from upwell_shared.web.operations import operations_router
 from upwell_shared.web.policies import Authenticator, Nobody
 from upwell_shared.web.serving import run, serve, stop_on_signals
 from upwell_shared.web.tokens import TokenVerifier
@@ -107,7 +109,7 @@ class Service(Generic[S]):
         composed = self.compose(settings, *pools)
         await composed.store.start(self.sources)
         workers = composed.workers(roles)
-        serving = serve(composed.app(authenticator), settings, stop) if "api" in roles else None
+        serving = serve(served(composed, pools[0], authenticator), settings, stop) if "api" in roles else None
         await run_until(
             stop, *workers, serving=serving, closing=[*composed.closing, *(pool.close for pool in pools)]
         )
@@ -135,6 +137,13 @@ class Service(Generic[S]):
             sys.stderr.write(f"{self.name}: {error}\n")
             return 2
         return 0
+
+
+def served(composed: Composition, pool: asyncpg.Pool, authenticator: Authenticator) -> FastAPI:
+    """The application of a service as it is served: with what operators do, which no composition root can forget."""
+    app = composed.app(authenticator)
+    add_routes(app, operations_router(pool))
+    return app
 
 
 class DatabaseUnreachable(UpwellError):

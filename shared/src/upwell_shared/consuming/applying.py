@@ -30,13 +30,22 @@ UPDATE consumer_offsets SET next_offset = $6
 WHERE consumer = $1 AND log_id = $2 AND channel = $3 AND partition = $4 AND next_offset = $5
 """
 
-# One look-up by the whole key a stream: whatever the planner believes of the table, it cannot do better, or worse.
+# One look-up by the whole key a stream: whatever the planner believes of the tables, it cannot do better, or worse.
 _PROGRESS = """
-SELECT p.stream_id, p.sequence, p.event_id, p.letters
+SELECT wanted.stream_id, p.sequence, p.event_id, p.letters, ARRAY(
+    SELECT (d.event_id, d.letter_reason) FROM discards AS d
+    WHERE d.consumer = $4 AND d.channel = $2 AND d.stream_id = wanted.stream_id
+) AS discarded
 FROM unnest($3::uuid[]) AS wanted (stream_id)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT * FROM progress AS p WHERE p.consumer = $1 AND p.channel = $2 AND p.stream_id = wanted.stream_id LIMIT 1
-) AS p
+) AS p ON true
+"""
+
+_PASSED_OVER = """
+SELECT record_offset FROM discards
+WHERE consumer = $1 AND channel = $3 AND stream_id IS NULL AND log_id = $2 AND partition = $4
+  AND record_offset = ANY ($5)
 """
 
 # Whoever else may be at work on the same stream (a member that lost its partition, one that reads another log, the
@@ -91,6 +100,8 @@ class Applied:
     duplicates: int
     released: int
     parked: Counter[Reason]
+    skipped: int
+    """Events passed over because somebody has discarded them."""
     other_logs: Counter[UUID]
     """Records passed over because they say they are of another log, by its id."""
     last: Consumed | None
@@ -107,13 +118,19 @@ class Applier:
         contracts: Sequence[Contract],
         handlers: Effects,
         limits: Limits = Limits(),  # noqa: B008  (immutable)
+        *,
+        discards_of: str | None = None,
     ) -> None:
-        """`contracts`: those whose events the handlers take; events of no contract are counted as unknown."""
+        """`contracts`: those whose events the handlers take; events of no contract are counted as unknown.
+
+        `discards_of`: the consumer whose discards are honoured, if it is another one.
+        """
         self.name = name
         self.pool = pool
         self._contracts = {contract.owner: contract for contract in contracts}
         self._handlers = handlers
         self._limits = limits
+        self._discards_of = discards_of or name
 
     async def apply(self, batch: Batch) -> Applied:
         """Applies what is next in its stream, drops what is here already, parks the rest; moves the offset past it.
@@ -142,7 +159,12 @@ class Applier:
             streams = await self._streams(
                 connection, batch.channel, {r.stream_id for _, r in reads if r.stream_id}
             )
-            page = self._page(batch.channel, streams, failures)
+            unnamed = [
+                r.offset for r, read in reads if None in (read.stream_id, read.sequence, read.event_id)
+            ]
+            page = self._page(
+                batch.channel, streams, failures, await self._passed_over(connection, batch, unnamed)
+            )
             for record, read in reads:
                 page.take(record, read)
             await self._advance(connection, batch.channel, streams)
@@ -220,17 +242,35 @@ class Applier:
         except Unreadable as reason:
             return reason
 
-    def _page(self, channel: str, streams: Mapping[UUID, Stream], failures: Failures) -> Page:
-        return Page(streams, lambda record: self._read(channel, record), failures)
+    def _page(
+        self,
+        channel: str,
+        streams: Mapping[UUID, Stream],
+        failures: Failures,
+        passed_over: Collection[int] = (),
+    ) -> Page:
+        return Page(streams, lambda record: self._read(channel, record), failures, passed_over)
+
+    async def _passed_over(
+        self, connection: Connection, batch: Batch, offsets: Sequence[int]
+    ) -> frozenset[int]:
+        if not offsets:
+            return frozenset()
+        place = (self._discards_of, batch.log_id, batch.channel, batch.partition)
+        return frozenset(row[0] for row in await connection.fetch(_PASSED_OVER, *place, offsets))
 
     async def _streams(
         self, connection: Connection, channel: str, ids: Collection[UUID]
     ) -> dict[UUID, Stream]:
         streams = {stream_id: Stream(stream_id) for stream_id in ids}
-        for stream_id, sequence, event_id, letters in await connection.fetch(
-            _PROGRESS, self.name, channel, ids
+        for stream_id, sequence, event_id, letters, discarded in await connection.fetch(
+            _PROGRESS, self.name, channel, ids, self._discards_of
         ):
-            streams[stream_id] = Stream(stream_id, sequence, event_id, letters, before=(sequence, letters))
+            stream = streams[stream_id]
+            stream.discarded = {event: Reason(reason) for event, reason in discarded}
+            if sequence is not None:
+                stream.sequence, stream.event_id, stream.letters = sequence, event_id, letters
+                stream.before = (sequence, letters)
         await dead_letters.load(connection, self.name, channel, streams)
         return streams
 
@@ -264,6 +304,7 @@ class Applier:
             duplicates=page.duplicates,
             released=len(page.opened),
             parked=parked,
+            skipped=page.skipped,
             other_logs=other_logs,
             last=page.accepted[-1] if page.accepted else None,
         )

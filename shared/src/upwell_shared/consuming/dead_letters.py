@@ -160,6 +160,10 @@ def _dump(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
     return orjson.dumps([(n, None if v is None else base64.b64encode(v).decode()) for n, v in headers])
 
 
+def load_headers(stored: bytes) -> list[tuple[str, bytes | None]]:
+    """Headers of a letter as the record had them."""
+    return [(n, None if v is None else base64.b64decode(v)) for n, v in orjson.loads(stored)]
+
+
 def _record(row: asyncpg.Record) -> _Stored:
-    headers = [(n, None if v is None else base64.b64decode(v)) for n, v in orjson.loads(row["headers"])]
-    return _Stored(row["record_offset"], row["key"], row["body"], headers)
+    return _Stored(row["record_offset"], row["key"], row["body"], load_headers(row["headers"]))

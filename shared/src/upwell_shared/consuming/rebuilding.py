@@ -141,7 +141,7 @@ async def rebuild(
     name = f"{consumer}@{projection.name}.{generation}"
     try:
         async with _broker(bootstrap, name, contracts) as (logs, reader):
-            applier = Applier(name, pool, contracts, _Filling(projection, generation))
+            applier = Applier(name, pool, contracts, _Filling(projection, generation), discards_of=consumer)
             filler = Filler(applier, consumer, pool, reader, await logs.parts())
             await filler.begin()
             comparison = _Comparison(consumer, name, pool, filler, contracts)

@@ -4,7 +4,7 @@ A stream's events are numbered 1, 2, 3 … within a channel. What is not next is
 """
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -93,6 +93,7 @@ class Stream:
 
     `sequence` and `event_id` are the last event applied. `held`: letters by sequence, forks apart: they are `forks`,
     by event. `letters` counts both. `before` is (sequence, letters) as it was read, None when there was no row.
+    `discarded`: events somebody has decided to pass over, by what was wrong with them.
     """
 
     stream_id: UUID
@@ -102,6 +103,7 @@ class Stream:
     before: tuple[int, int] | None = None
     held: dict[int, Letter | Parked] = field(default_factory=dict)
     forks: set[UUID] = field(default_factory=set)
+    discarded: Mapping[UUID, Reason] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -120,7 +122,8 @@ class Stream:
 class Page:
     """Sorts records into events to apply, letters to park, and duplicates to drop.
 
-    `streams` holds every stream the records name; `failures` the events known to fail, by (stream, sequence).
+    `streams` holds every stream the records name; `failures` the events known to fail, by (stream, sequence);
+    `passed_over` the offsets of records that do not say what they are and were discarded.
     Afterwards `accepted` is for the handlers, in order; `parked` are new letters; of the old ones `opened` are now
     accepted, `spoiled` turned out to fail, and `left` are next in their stream, but beyond this page.
     """
@@ -130,6 +133,7 @@ class Page:
         streams: Mapping[UUID, Stream],
         read: Callable[[Record], Read],
         failures: Mapping[tuple[UUID, int], Failure],
+        passed_over: Collection[int] = (),
     ) -> None:
         self.accepted: list[Consumed] = []
         self.parked: list[Parked] = []
@@ -138,26 +142,35 @@ class Page:
         self.left: list[UUID] = []
         self.duplicates = 0
         self.unknown = 0
+        self.skipped = 0
         self._streams = streams
         self._read = read
         self._failures = failures
+        self._passed_over = passed_over
 
     def take(self, record: Record, read: Read) -> None:
         """The next record of the partition."""
         if read.stream_id is None or read.sequence is None or read.event_id is None:
+            if record.offset in self._passed_over:
+                self.skipped += 1
+                return
             # Whose event this was, and which, nobody can say. If it took a number, its successors will wait.
-            self.parked.append(Parked(record, None, None, None, None, Reason.UNREADABLE, self._failure(read)))
+            unreadable = Failure.of(read)
+            self.parked.append(Parked(record, None, None, None, None, Reason.UNREADABLE, unreadable))
             return
         stream, sequence = self._streams[read.stream_id], read.sequence
         if stream.has(sequence, read.event_id):
             self.duplicates += 1
+        elif stream.discarded.get(read.event_id) is Reason.FORK:
+            # Its number belongs to another event, which comes or has come.
+            self.skipped += 1
         elif sequence == stream.sequence or sequence in stream.held:
             stream.forks.add(read.event_id)
             stream.letters += 1
             self._park(record, read, Reason.FORK, None)
         elif sequence > stream.sequence + 1 or stream.forks:
             self._hold(stream, sequence, self._park(record, read, Reason.WAITING, None))
-        elif failure := self._failure(read):
+        elif failure := self._failure(stream, read):
             self._hold(stream, sequence, self._park(record, read, failure.reason, failure))
         else:
             self._accept(stream, read)
@@ -173,7 +186,7 @@ class Page:
                 self._left(letter)
                 return
             read = self._read(letter.record)
-            if failure := self._failure(read):
+            if failure := self._failure(stream, read):
                 self._spoil(letter, failure)
                 return
             del stream.held[stream.sequence + 1]
@@ -181,7 +194,9 @@ class Page:
             self._open(letter)
             self._accept(stream, read)
 
-    def _failure(self, read: Read) -> Failure | None:
+    def _failure(self, stream: Stream, read: Read) -> Failure | None:
+        if read.event_id in stream.discarded:
+            return None
         if isinstance(read, Unreadable):
             return Failure.of(read)
         return self._failures.get((read.stream_id, read.sequence))
@@ -189,7 +204,9 @@ class Page:
     def _accept(self, stream: Stream, read: Read) -> None:
         stream.sequence += 1
         stream.event_id = read.event_id
-        if isinstance(read, Consumed):
+        if read.event_id in stream.discarded:
+            self.skipped += 1
+        elif isinstance(read, Consumed):
             self.accepted.append(read)
         else:
             self.unknown += 1

@@ -9,7 +9,7 @@ import asyncpg
 
 from upwell_shared.event_store.appending import Append, Appended, Appender
 from upwell_shared.event_store.starting import require_safe
-from upwell_shared.events import EventCodec
+from upwell_shared.events import Envelope, EventCodec
 from upwell_shared.migrating import Source, require_current
 
 # One statement is one snapshot: the head of a stream and its events cannot disagree. By equality, since for a list of
@@ -19,6 +19,10 @@ SELECT s.type, s.version, s.public_sequence, s.internal_sequence, e.type, e.sche
 FROM streams s JOIN events e USING (stream_id)
 WHERE s.stream_id = $1
 ORDER BY e.version
+"""
+
+_LATEST = """
+SELECT event_id, correlation_id, traceparent FROM events WHERE stream_id = $1 AND type = $2 ORDER BY version DESC LIMIT 1
 """
 
 _ANSWER = "SELECT fingerprint, result FROM commands WHERE command_id = $1"
@@ -78,6 +82,21 @@ class EventStore:
             return {
                 stream_id: self._loaded(await connection.fetch(_LOAD, stream_id)) for stream_id in stream_ids
             }
+
+    async def following(self, stream_id: UUID, event: type, command_id: UUID) -> Envelope:
+        """The envelope of a command that follows from the latest event of a class in a stream, though no to-do was left
+        for it: the event is its cause, and it belongs to the same story. Without such an event it begins one.
+        """
+        row = await self.pool.fetchrow(_LATEST, stream_id, event.__name__)
+        if row is None:
+            return Envelope(command_id=command_id, correlation_id=command_id)
+        event_id, correlation_id, traceparent = row
+        return Envelope(
+            command_id=command_id,
+            correlation_id=correlation_id,
+            causation_id=event_id,
+            traceparent=traceparent,
+        )
 
     def _loaded(self, rows: Sequence[asyncpg.Record]) -> Loaded:
         if not rows:

@@ -39,7 +39,16 @@ def create_app(
     )
     app.state.surroundings = Surroundings(authenticator, InFlight())
     app.state.draining = False
-    for router in (*routers, health_router(ping), docs_router()):
+    add_routes(app, *routers, health_router(ping), docs_router())
+    problems.install(app)
+    app.add_middleware(Edge, seconds=request_seconds)
+    describe(app)
+    return app
+
+
+def add_routes(app: FastAPI, *routers: APIRouter) -> None:
+    """Adds routers that come from `api_router`. To be called before the application is served or described."""
+    for router in routers:
         for route in router.routes:
             if not isinstance(route, Route):
                 raise PolicyMissing(
@@ -47,7 +56,3 @@ def create_app(
                 )
             # Flat, not included: an included router is matched a second time with every request.
             app.router.routes.append(route)
-    problems.install(app)
-    app.add_middleware(Edge, seconds=request_seconds)
-    describe(app)
-    return app
