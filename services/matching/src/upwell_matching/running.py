@@ -6,6 +6,7 @@ model, and the ids of commands follow from the match run, so that what was done 
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -22,6 +23,9 @@ from upwell_matching.domain.match_run import (
     FailMatchRun,
     FinishMatchRun,
     LeftOver,
+    MatchRunEvent,
+    MatchRunPublished,
+    MatchRunStarted,
     Obstacle,
     SkipProposal,
     drafted_pair_id,
@@ -39,6 +43,7 @@ from upwell_shared.errors import Unavailable
 from upwell_shared.events import Envelope
 from upwell_shared.handling import Intent
 from upwell_shared.looking_up import caught_up
+from upwell_shared.observability import bind_correlation
 
 log = structlog.get_logger()
 
@@ -71,14 +76,16 @@ async def find_pairs(means: Means) -> bool:
     run = waiting[0]
     if not await caught_up(means.pool, enrolments.name, pairs.name, standings.name):
         raise Unavailable
-    problem, away = await problem_of(means.pool, run)
-    solution = await _solved(problem)
-    if solution is None:
-        await _end(means, run, FailMatchRun(), "fail")
-    else:
-        drafting = _draft(run, solution, away, problem)
-        await means.handler.send(run.match_run_id, drafting, _envelope(run, "draft"))
-    await _shown(means)
+    cause = await _cause(means, run, MatchRunStarted)
+    with bind_correlation(cause.correlation_id):
+        problem, away = await problem_of(means.pool, run)
+        solution = await _solved(problem)
+        if solution is None:
+            await _end(means, run, FailMatchRun(), _part(cause, run, "fail"))
+        else:
+            drafting = _draft(run, solution, away, problem)
+            await means.handler.send(run.match_run_id, drafting, _part(cause, run, "draft"))
+        await _shown(means)
     return True
 
 
@@ -170,40 +177,43 @@ async def propose_pairs(means: Means) -> bool:
     """Proposes some of the pairs of a published match run, or finishes one; True when there was anything to do."""
     published = await match_runs.to_propose(means.pool)
     for run in published[:1]:
-        waiting = await match_runs.waiting(means.pool, run.match_run_id, _PROPOSALS)
-        if waiting:
-            await _propose_all(means, run, waiting)
-        else:
-            await _end(means, run, FinishMatchRun(), "finish")
-        await _shown(means)
+        cause = await _cause(means, run, MatchRunPublished)
+        with bind_correlation(cause.correlation_id):
+            waiting = await match_runs.waiting(means.pool, run.match_run_id, _PROPOSALS)
+            if waiting:
+                await _propose_all(means, run, waiting)
+            else:
+                await _end(means, run, FinishMatchRun(), _part(cause, run, "finish"))
+            await _shown(means)
     return bool(published)
 
 
-async def _end(means: Means, run: Row, command: FailMatchRun | FinishMatchRun, name: str) -> None:
+async def _end(means: Means, run: Row, command: FailMatchRun | FinishMatchRun, envelope: Envelope) -> None:
     """With it the cohort's slot is free again."""
     freeing = FreeMatchRunSlot(match_run_id=run.match_run_id)
     await means.handler.handle(
         Intent(MATCH_RUN, run.match_run_id, command),
         Intent(MATCH_RUN_SLOT, slot_id(run.cohort_id), freeing),
-        envelope=_envelope(run, name),
+        envelope=envelope,
     )
 
 
 async def _propose_all(means: Means, run: Row, waiting: Sequence[PairRow]) -> None:
+    cause = await _cause(means, run, MatchRunPublished)
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(row: PairRow) -> None:
         async with slots:
-            await _propose(means, run, row)
+            await _propose(means, run, row, cause)
 
     async with asyncio.TaskGroup() as group:
         for row in waiting:
             group.create_task(one(row))
 
 
-async def _propose(means: Means, run: Row, row: PairRow) -> None:
+async def _propose(means: Means, run: Row, row: PairRow, cause: Envelope) -> None:
     """Proposes a pair, or says why not: its rules, its places or its cohort are no longer what they were."""
-    proposing = _envelope(run, f"propose {row.pair_id}")
+    proposing = _part(cause, run, f"propose {row.pair_id}")
     try:
         await commands.propose_pair(
             means,
@@ -220,7 +230,7 @@ async def _propose(means: Means, run: Row, row: PairRow) -> None:
         # What was proposed before a crash is proposed, whatever would be said to it today.
         if await means.handler.repeated(proposing) is None:
             skipping = SkipProposal(pair_id=row.pair_id, reason=refusal.slug)
-            await means.handler.send(run.match_run_id, skipping, _envelope(run, f"skip {row.pair_id}"))
+            await means.handler.send(run.match_run_id, skipping, _part(cause, run, f"skip {row.pair_id}"))
 
 
 async def _shown(means: Means) -> None:
@@ -228,5 +238,10 @@ async def _shown(means: Means) -> None:
     await caught_up(means.pool, match_runs.name)
 
 
-def _envelope(run: Row, name: str) -> Envelope:
-    return Envelope(command_id=uuid5(run.match_run_id, name), correlation_id=run.match_run_id)
+async def _cause(means: Means, run: Row, event: type[MatchRunEvent]) -> Envelope:
+    """Where all commands of a step come from, which `_part` makes of it: the event that the step takes up."""
+    return await means.store.following(run.match_run_id, event, run.match_run_id)
+
+
+def _part(cause: Envelope, run: Row, name: str) -> Envelope:
+    return replace(cause, command_id=uuid5(run.match_run_id, name))
