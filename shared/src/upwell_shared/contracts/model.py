@@ -123,6 +123,10 @@ class Contract:
             ChannelSpec(self.meta_channel, 1, _KEPT_FOR_EVER),
         )
 
+    def replay_channel(self, name: str) -> ChannelSpec:
+        """A channel for one subscriber, that what is public is written into once more."""
+        return ChannelSpec(f"upwell.{self.owner}.replay.{name}", PARTITIONS, _KEPT_FOR_EVER)
+
     def type_of(self, event: type[PublishedEvent]) -> str:
         """The wire type, such as `upwell.matching.PairCreated.v1`. Raises UnpublishableEvent for a foreign class."""
         name = self._types.get(event)
