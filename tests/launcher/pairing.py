@@ -1,4 +1,4 @@
-"""Two people brought together over HTTP, up to the moment at which both have accepted."""
+"""Two people brought together over HTTP: proposed to each other, and then both accept."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _HEAD = "external_id,given_name,family_name,user_name,mail,organisation,unit,gra
 
 @dataclass
 class Paired:
-    """A pair, and the last acceptance: the command that made it."""
+    """A pair; `key`, `correlation_id` and `position` are of the last acceptance, the command that made it."""
 
     pair_id: UUID
     mentor_id: UUID
@@ -28,6 +28,8 @@ class Paired:
     key: str
     correlation_id: UUID
     position: str
+    proposal_id: UUID
+    """The correlation of the proposal."""
     words: list[str] = field(default_factory=list)
     """What people and things were called."""
 
@@ -68,13 +70,14 @@ class Client:
                 await asyncio.sleep(0.1)
 
 
-async def paired(folder: Path, gateway: str) -> Paired:
-    """On a running stack; everything in it is of an organisation of its own."""
+async def paired(folder: Path, gateway: str, *, accepted: bool = True) -> Paired:
+    """On a running stack; everything in it is of an organisation of its own. Unless `accepted`, only proposed."""
     issuer = Issuer.of(make_keys(DataFolder(folder).keys).private)
-    organisation, name = uuid4(), f"Wayfarers {uuid4().hex[:8]}"
+    organisation, mark = uuid4(), uuid4().hex[:8]
+    name = f"Wayfarers {mark}"
     rows = [
-        f"A-1,Ottoline,Kingfisher,okingfisher,ok@example.org,{name},North,3,,2020-01-01",
-        f"A-2,Barnaby,Wagtail,bwagtail,bw@example.org,{name},South,12,,2010-01-01",
+        f"A-1,Ottoline,Kingfisher,ok{mark},ok{mark}@example.org,{name},North,3,,2020-01-01",
+        f"A-2,Barnaby,Wagtail,bw{mark},bw{mark}@example.org,{name},South,12,,2010-01-01",
     ]
     async with httpx2.AsyncClient(base_url=gateway, timeout=30) as http:
         team = Client(http, issuer.token(uuid4(), (UserRole.COORDINATOR, UserRole.HR_ADMIN), [organisation]))
@@ -116,20 +119,23 @@ async def paired(folder: Path, gateway: str) -> Paired:
             }
             await members[side].ask("PUT", f"cohorts/{cohort_id}/enrolments/{person}", wish)
         both = {"mentor_id": str(people["A-1"]), "mentee_id": str(people["A-2"])}
-        pair_id = await _made(team, f"cohorts/{cohort_id}/pairs", both, "pair_id")
-        await members["mentor"].ask("POST", f"pairs/{pair_id}/accept")
-        key = str(uuid4())
-        last = await members["mentee"].ask(
-            "POST", f"pairs/{pair_id}/accept", headers={"Idempotency-Key": key}, patient=False
-        )
-        assert last.is_success, last.text
+        proposed = await team.ask("POST", f"cohorts/{cohort_id}/pairs", both)
+        pair_id = UUID(proposed.json()["pair_id"])
+        key, last = str(uuid4()), proposed
+        if accepted:
+            await members["mentor"].ask("POST", f"pairs/{pair_id}/accept")
+            last = await members["mentee"].ask(
+                "POST", f"pairs/{pair_id}/accept", headers={"Idempotency-Key": key}, patient=False
+            )
+            assert last.is_success, last.text
     return Paired(
-        UUID(pair_id),
+        pair_id,
         people["A-1"],
         people["A-2"],
         key,
         UUID(last.headers["Upwell-Correlation-Id"]),
         last.headers["Upwell-Position"],
+        UUID(proposed.headers["Upwell-Correlation-Id"]),
         ["Ottoline", "Kingfisher", "Barnaby", "Wagtail", name, "Spreadsheets"],
     )
 

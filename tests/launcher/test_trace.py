@@ -114,16 +114,6 @@ async def test_of_an_effect_only_its_causes_and_what_followed(running: Up, pair:
     assert next(step for step in steps(told["story"]) if step["command_id"] == effect["command_id"]) == effect
 
 
-async def test_a_timer_that_is_set_is_part_of_the_story(running: Up, pair: Paired) -> None:
-    told = traced(running, pair.correlation_id)
-    timers = [step for step in steps(told["story"]) if step.get("state") == "timer"]
-    assert timers
-    assert all(timer["due_at"] for timer in timers)
-    found = traced(running, timers[0]["command_id"])
-    assert found["correlation_id"] == str(pair.correlation_id)
-    assert timers[0] in list(steps(found["story"]))
-
-
 async def test_it_is_told_in_lines_without_a_word_of_anybody(running: Up, pair: Paired) -> None:
     done = upwell(running.folder, "trace", str(pair.correlation_id))
     assert done.returncode == 0, done.stderr
@@ -139,25 +129,40 @@ async def test_it_is_told_in_lines_without_a_word_of_anybody(running: Up, pair: 
     assert not [word for word in pair.words if word in told]
 
 
-async def test_what_a_service_that_is_away_has_not_taken_is_seen(running: Up) -> None:
+async def test_what_a_service_that_is_away_has_not_taken_and_what_is_due_later_are_seen(running: Up) -> None:
     (ready,) = running.said("ready")
     assert upwell(running.folder, "stop", "sessions").returncode == 0
     try:
-        made = await paired(running.folder, ready["gateway"])
+        made = await paired(running.folder, ready["gateway"], accepted=False)
 
-        def public() -> dict[str, Any]:
-            (root,) = traced(running, made.correlation_id)["story"]
-            created = next(event for event in root["events"] if event["type"] == "PairCreated")
-            found = next(each for each in created["told"] if each["type"] == "upwell.matching.PairCreated.v1")
+        def told() -> dict[str, Any]:
+            (root,) = traced(running, made.proposal_id)["story"]
+            found = next(event for event in root["events"] if event["type"] == "PairProposed")
             assert isinstance(found, dict)
             return found
 
-        assert await eventually(lambda: public()["heard"]["gateway"]["state"] == "taken", within=PATIENCE)
-        assert public()["heard"]["sessions"]["state"] == "not yet"
-        assert "sessions: not yet" in upwell(running.folder, "trace", str(made.correlation_id)).stdout
+        def heard() -> dict[str, str]:
+            (public,) = (each for each in told()["told"] if each["channel"] == "upwell.matching.v1")
+            return {name: each["state"] for name, each in public["heard"].items()}
+
+        assert await eventually(
+            lambda: heard()["gateway"] == "taken" and bool(told()["led_to"]), within=PATIENCE
+        )
+        assert heard()["sessions"] == "not yet"
+        lines = upwell(running.folder, "trace", str(made.proposal_id)).stdout
+        assert "sessions: not yet" in lines
+        # Nobody has answered yet: what happens then is part of the story.
+        timers = {step["promised"]: step for step in told()["led_to"]}
+        assert set(timers) == {"RemindPair", "ExpireProposal"}
+        timer = timers["ExpireProposal"]
+        assert timer["state"] == "timer"
+        assert f"is due at {timer['due_at'][:10]}" in lines
+        found = traced(running, timer["command_id"])
+        assert found["correlation_id"] == str(made.proposal_id)
+        assert timer in list(steps(found["story"]))
     finally:
         assert upwell(running.folder, "start", "sessions").returncode == 0
-    assert await eventually(lambda: public()["heard"]["sessions"]["state"] == "taken", within=PATIENCE)
+    assert await eventually(lambda: heard()["sessions"] == "taken", within=PATIENCE)
 
 
 async def test_what_is_not_known_and_what_is_no_id(running: Up) -> None:
