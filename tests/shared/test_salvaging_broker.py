@@ -1,19 +1,22 @@
 """A consumer and what no honest client sends, on real brokers of both kinds."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.shared.conftest import Dsns
+from tests.shared.conftest import APP, READER, Dsns
 from tests.shared.consuming_broker import SPOILT, Scene, at_work, scene, until
-from tests.shared.consuming_world import make_tables
+from tests.shared.consuming_world import Trail, make_tables
 from tests.shared.test_consuming_broker import STREAMS, A, B, here, publish, settings, upto, write
 from tests.shared.test_salvaging import sealed
 from upwell.servers.apache_kafka import ApacheKafka
 from upwell.servers.testing import SharedBroker
-from upwell_shared.consuming import ConsumerSettings
+from upwell_shared.consuming import ConsumerSettings, repairing
+from upwell_shared.consuming.rebuilding import LettersOpen, rebuild
+from upwell_shared.consuming.repairing import By
 from upwell_shared.worker import Worker
 
 __all__ = ["here"]
@@ -55,6 +58,59 @@ async def test_a_header_whose_name_is_no_text_keeps_nothing_from_being_applied(
         here.told(A, 1)[0].partition
     ]
     assert await here.pool.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_a_rebuild_reads_what_only_salvaging_can(here: Scene, owner_pool: asyncpg.Pool) -> None:
+    await write(here, 1)
+    await publish(here)
+    same = [s for s in STREAMS if here.told(s, 1)[0].partition == here.told(A, 1)[0].partition]
+    async with at_work(here.consumer()):
+        for n in (2, 4):
+            await here.send_spoiled([p for s in same for p in here.told(s, n)], unheard_of)
+            await here.send(
+                [p for s in STREAMS for p in here.told(s, *((n + 1,) if s in same else (n, n + 1)))]
+            )
+        await here.arrived(upto(5))
+        await rebuilt(here, owner_pool)
+    assert await here.trails() == upto(5)
+
+
+@pytest.mark.parametrize("discarded", [True, False], ids=["discarded", "open"])
+async def test_a_rebuild_passes_over_a_record_that_is_none_once_it_is_discarded(
+    pool: asyncpg.Pool, owner_pool: asyncpg.Pool, dsns: Dsns, tansu: SharedBroker, *, discarded: bool
+) -> None:
+    # Apache Kafka refuses it.
+    await make_tables(owner_pool)
+    here = scene(pool, tansu.bootstrap, settings(tansu), dsns.app)
+    await write(here, 1)
+    await publish(here)
+    async with at_work(here.consumer()):
+        await here.arrived(upto(1))
+        await here.send_spoiled([*here.told(A, 2), *here.told(A, 2)], malformed)
+        await here.send([p for s in STREAMS for p in here.told(s, *((3,) if s == A else (2, 3)))])
+        await here.arrived(upto(3))
+        letter = await here.pool.fetchval("SELECT letter_id FROM dead_letters")
+        if discarded:
+            await repairing.discard(here.pool, letter, "bytes of nobody", By("somebody", uuid4(), b""))
+            await rebuilt(here, owner_pool)
+        else:
+            with pytest.raises(LettersOpen):
+                await rebuilt(here, owner_pool)
+    assert await here.trails() == upto(3)
+
+
+async def rebuilt(here: Scene, owner_pool: asyncpg.Pool) -> None:
+    """Its projection, made again from zero."""
+    publisher = here.publisher
+    generation = await rebuild(
+        *(here.group, Trail(), [publisher.contract], publisher.bootstrap),
+        pool=here.pool,
+        owner=owner_pool,
+        app_role=APP,
+        reader_role=READER,
+        patience=20.0,
+    )
+    assert generation == 2
 
 
 async def test_a_record_that_is_none_is_parked_with_its_bytes_and_those_around_it_are_applied(

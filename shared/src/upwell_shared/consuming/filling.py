@@ -15,8 +15,10 @@ from aiokafka.structs import TopicPartition
 
 from upwell_shared.consuming.applying import Applier, Batch
 from upwell_shared.consuming.offsets import Offsets, Part
+from upwell_shared.consuming.salvaging import of_records, salvage
 from upwell_shared.contracts import headers as names
 from upwell_shared.errors import UpwellError
+from upwell_shared.log_identity import ClusterClient
 
 _PAGE_RECORDS = 500
 _HELD_RECORDS = 2_000
@@ -39,13 +41,22 @@ class Filler:
     """
 
     def __init__(
-        self, applier: Applier, live: str, pool: asyncpg.Pool, reader: AIOKafkaConsumer, parts: Sequence[Part]
+        self,
+        applier: Applier,
+        live: str,
+        pool: asyncpg.Pool,
+        *,
+        reader: AIOKafkaConsumer,
+        cluster: ClusterClient,
+        parts: Sequence[Part],
     ) -> None:
+        """`cluster` has just seen all of `parts`; it reads what `reader` cannot."""
         self.next: dict[Part, int] = {}
         self._applier = applier
         self._live = live
         self._pool = pool
         self._reader = reader
+        self._cluster = cluster
         self._parts = {TopicPartition(part.channel, part.partition): part for part in parts}
         self._held: dict[Part, list[Any]] = {part: [] for part in parts}
 
@@ -67,8 +78,28 @@ class Filler:
         if not wanted:
             await asyncio.sleep(_FETCH_MS / 1000)
             return
-        for place, records in (await self._reader.getmany(*wanted, timeout_ms=_FETCH_MS)).items():
+        try:
+            fetched = await self._reader.getmany(*wanted, timeout_ms=_FETCH_MS)
+        except Exception as error:
+            if not of_records(error):
+                raise
+            fetched = await self._salvage(error)
+        for place, records in fetched.items():
             self._held[self._parts[place]] += records
+
+    async def _salvage(self, error: Exception) -> Mapping[TopicPartition, Sequence[Any]]:
+        """What the reader should have fetched instead of this error. Raises it when there is nothing it cannot read."""
+        places = {
+            place: self._held[part][-1].offset + 1 if self._held[part] else self.next[part]
+            for place, part in self._parts.items()
+        }
+        found = await salvage(self._cluster, places)
+        if not found:
+            raise error
+        # The reader has lost what it had fetched of all others too.
+        for place, offset in places.items():
+            self._reader.seek(place, found[place][-1].offset + 1 if place in found else offset)
+        return found
 
     def gap(self, goals: Mapping[Part, int]) -> int | None:
         """How many records are to be applied to get to these offsets; None when they are not all held."""

@@ -140,9 +140,9 @@ async def rebuild(
     generation = await create_generation(owner, projection, **roles)
     name = f"{consumer}@{projection.name}.{generation}"
     try:
-        async with _broker(bootstrap, name, contracts) as (logs, reader):
+        async with _broker(bootstrap, name, contracts) as (logs, reader, cluster):
             applier = Applier(name, pool, contracts, _Filling(projection, generation), discards_of=consumer)
-            filler = Filler(applier, consumer, pool, reader, await logs.parts())
+            filler = Filler(applier, consumer, pool, reader=reader, cluster=cluster, parts=await logs.parts())
             await filler.begin()
             comparison = _Comparison(consumer, name, pool, filler, contracts)
             moved_at = time.monotonic()
@@ -290,8 +290,8 @@ class _Logs:
 @asynccontextmanager
 async def _broker(
     bootstrap: str, name: str, contracts: Sequence[Contract]
-) -> AsyncIterator[tuple[_Logs, AIOKafkaConsumer]]:
-    """The logs and a reader. Any trouble with the broker ends the rebuild."""
+) -> AsyncIterator[tuple[_Logs, AIOKafkaConsumer, ClusterClient]]:
+    """The logs, a reader, and a client that reads what it cannot. Any trouble with the broker ends the rebuild."""
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         client_id=name,
@@ -303,7 +303,7 @@ async def _broker(
         async with ClusterClient(bootstrap, client_id=name) as cluster:
             async with asyncio.timeout(_START_SECONDS):
                 await reader.start()
-            yield _Logs(cluster, contracts), reader
+            yield _Logs(cluster, contracts), reader, cluster
     except kafka.KafkaError as error:
         raise RebuildFailed(f"{type(error).__name__} of the broker: rebuild again") from error
     finally:
