@@ -8,6 +8,7 @@ import pytest
 
 from tests.gateway.owners import Answer, Asked, Owner, owner
 from tests.gateway.world import World
+from tests.spans import exported, id_of, parent_of
 from upwell_gateway.forwarding import Forwarder, OwnerAway, OwnerSilent, Question
 
 PROBLEM = b'{"type":"urn:upwell:problem:stale-version","title":"Stale version","status":412,"detail":"..."}'
@@ -71,6 +72,18 @@ async def test_a_command_goes_to_its_owner_as_it_came_and_its_answer_comes_back_
     )
     assert not {"cookie", "x-forwarded-host", "forwarded"} & set(asked.headers)
     assert asked.headers["host"] == f"127.0.0.1:{matching.port}"
+
+
+async def test_where_somebody_traces_the_owners_work_is_below_the_gateways_own_span(
+    world: World, matching: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = exported(monkeypatch)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await world.ask("GET", "/v1/pairs/x", headers={"traceparent": trace})
+    (span,) = exporter.get_finished_spans()
+    assert parent_of(span) == trace
+    (asked,) = matching.asked
+    assert asked.headers["traceparent"] == id_of(span)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from httpx2 import ASGITransport, AsyncClient
 from tests.shared.conftest import APP, READER, Dsns
 from tests.shared.consuming_world import CHANNEL, make_tables, publish, records, stream
 from tests.shared.consuming_world import World as Consuming
-from tests.shared.example.app import BOOKING, EVENTS, handler
+from tests.shared.example.app import BOOKING, EVENTS, Example, handler
 from tests.shared.example.domain.booking import RequestBooking
 from tests.shared.example.domain.room import OpenRoom
 from tests.shared.example.projections import how_bookings_stand, who_sits_where
+from tests.shared.example.settings import ExampleSettings
 from tests.shared.relay_world import drain, world, write
 from tests.shared.world import NOW, asked, open_room, request_booking
 from upwell.servers.testing import SharedBroker
@@ -26,9 +27,10 @@ from upwell_shared.handling import Handler, Intent
 from upwell_shared.lease import Lease
 from upwell_shared.metrics import REGISTRY
 from upwell_shared.projecting import Projector, create_generation
+from upwell_shared.service import served
+from upwell_shared.settings import Dsn
 from upwell_shared.standing import Standing
 from upwell_shared.testing import FixedClock
-from upwell_shared.web.app import create_app
 from upwell_shared.web.policies import Nobody
 
 ROLES = {"app_role": APP, "reader_role": READER}
@@ -235,7 +237,7 @@ async def test_without_a_database_the_rest_is_told_and_what_is_not_known_is_nan(
     dsns: Dsns, clock: FixedClock
 ) -> None:
     pool = await create_pool(dsns.app, application_name="test")
-    app = _app(pool, Standing(pool, clock))
+    app = _app(pool, clock)
     async with AsyncClient(transport=ASGITransport(app), base_url="http://example") as http:
         assert "upwell_dead_letters 0.0" in (await http.get("/metrics")).text
         await pool.close()
@@ -256,7 +258,6 @@ async def test_labels_name_things_of_ours_alone(here: Handler, standing: Standin
         assert str(room) not in sample.labels.values()
 
 
-def _app(pool: asyncpg.Pool, standing: Standing) -> FastAPI:
-    app = create_app("example", authenticator=Nobody(), ping=lambda: pool.fetchval("SELECT 1"))
-    app.state.standing = standing
-    return app
+def _app(pool: asyncpg.Pool, clock: FixedClock) -> FastAPI:
+    settings = ExampleSettings(database_url=Dsn("postgresql://nobody@127.0.0.1:1/nothing"))
+    return served(Example(settings, pool, clock=clock), pool, Nobody(), clock)

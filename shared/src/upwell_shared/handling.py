@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 from uuid_utils.compat import uuid7
 
-from upwell_shared import metrics
+from upwell_shared import metrics, tracing
 from upwell_shared.clock import Clock
 from upwell_shared.contracts import Contract, Publication, PublishedEvent
 from upwell_shared.decider import Decider, DomainError
@@ -107,21 +107,38 @@ class Handler:
         if not intents or len({intent.stream_id for intent in intents}) < len(intents):
             raise ValueError("one intent for each stream, and at least one")
         began = time.perf_counter()
+        name = type(intents[0].command).__name__
         try:
-            for attempt, delay in enumerate(_APART.delays(), start=1):
-                outcome = await self._attempt(intents, envelope, fingerprint, body or {})
-                if outcome is not None:
-                    return outcome
-                metrics.APPEND_CONFLICTS.inc()
-                if attempt == _ATTEMPTS:
-                    break
-                # Those who contend for a stream would meet again if all began anew at once.
-                await asyncio.sleep(delay)
-            raise ConcurrentUpdate
+            with tracing.span(
+                f"handle {name}",
+                stream_id=intents[0].stream_id,
+                command_id=envelope.command_id,
+                correlation_id=envelope.correlation_id,
+                causation_id=envelope.causation_id,
+            ) as span:
+                if span is not None:
+                    envelope = replace(envelope, traceparent=str(tracing.traceparent(span)))
+                return await self._carry_out(intents, envelope, fingerprint, body or {})
         finally:
-            metrics.COMMAND_SECONDS.labels(type(intents[0].command).__name__).observe(
-                time.perf_counter() - began
-            )
+            metrics.COMMAND_SECONDS.labels(name).observe(time.perf_counter() - began)
+
+    async def _carry_out(
+        self,
+        intents: Sequence[Intent],
+        envelope: Envelope,
+        fingerprint: bytes | None,
+        body: Mapping[str, Any],
+    ) -> Outcome:
+        for attempt, delay in enumerate(_APART.delays(), start=1):
+            outcome = await self._attempt(intents, envelope, fingerprint, body)
+            if outcome is not None:
+                return outcome
+            metrics.APPEND_CONFLICTS.inc()
+            if attempt == _ATTEMPTS:
+                break
+            # Those who contend for a stream would meet again if all began anew at once.
+            await asyncio.sleep(delay)
+        raise ConcurrentUpdate
 
     async def _attempt(
         self,

@@ -91,8 +91,8 @@ class bind_correlation:  # noqa: N801 it reads as the verb it is: `with bind_cor
 
 
 class Traceparent(NamedTuple):
-    """The W3C trace context of a request. It is passed on as it came: Upwell reports no spans of its own, and a span
-    id that nobody reports would cut the caller's trace in two.
+    """The W3C trace context of a request. Where nobody traces it is passed on as it came: a span id that nobody reports
+    would cut the caller's trace in two; where somebody does, `tracing` puts spans of its own in between.
     """
 
     trace_id: str

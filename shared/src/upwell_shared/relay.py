@@ -22,8 +22,10 @@ import structlog
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
+from upwell_shared import tracing
 from upwell_shared.clock import Clock, WallClock
 from upwell_shared.contracts import ChannelSpec
+from upwell_shared.contracts.headers import traceparent_of
 from upwell_shared.events import START, Position
 from upwell_shared.lease import Fenced, Term
 from upwell_shared.log_identity import (
@@ -179,12 +181,14 @@ class Relay:
         rows = await self._next_page(cursor)
         if not rows:
             return False
-        try:
-            acknowledged = await link.producer.send(rows, cursor.log_id, cursor.acknowledged)
-        except RecordsGone as lost:
-            await self._begin_log(link, cursor, str(lost))
-            return True
-        await self._advance(cursor, rows[-1].at, acknowledged)
+        links = (traceparent_of(row.headers) for row in rows)
+        with tracing.span("relay page", kind="producer", links=links, owner=self._owner, records=len(rows)):
+            try:
+                acknowledged = await link.producer.send(rows, cursor.log_id, cursor.acknowledged)
+            except RecordsGone as lost:
+                await self._begin_log(link, cursor, str(lost))
+                return True
+            await self._advance(cursor, rows[-1].at, acknowledged)
         RELAY_PAGE_SECONDS.observe(time.perf_counter() - started)
         return True
 

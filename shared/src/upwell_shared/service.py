@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
+from upwell_shared.clock import Clock, clock_from
 from upwell_shared.contracts import Contract
 from upwell_shared.database import create_pool
 from upwell_shared.errors import UpwellError
@@ -23,6 +24,8 @@ from upwell_shared.observability import configure_logging
 from upwell_shared.projecting import Projection, ensure
 from upwell_shared.running import run_until
 from upwell_shared.settings import ServiceSettings, load_settings
+from upwell_shared.standing import Standing
+from upwell_shared.tracing import begin_tracing
 from upwell_shared.web.app import add_routes
 from upwell_shared.web.operations import operations_router
 from upwell_shared.web.policies import Authenticator, Nobody
@@ -109,7 +112,8 @@ class Service(Generic[S]):
         composed = self.compose(settings, *pools)
         await composed.store.start(self.sources)
         workers = composed.workers(roles)
-        serving = serve(served(composed, pools[0], authenticator), settings, stop) if "api" in roles else None
+        app = served(composed, pools[0], authenticator, clock_from(settings.clock_file))
+        serving = serve(app, settings, stop) if "api" in roles else None
         await run_until(
             stop, *workers, serving=serving, closing=[*composed.closing, *(pool.close for pool in pools)]
         )
@@ -127,6 +131,7 @@ class Service(Generic[S]):
             return 2
         settings = load_settings(self.settings)
         configure_logging(self.name, settings.log_level)
+        begin_tracing()
         try:
             if migrating:
                 run(self.prepare(settings))
@@ -139,10 +144,14 @@ class Service(Generic[S]):
         return 0
 
 
-def served(composed: Composition, pool: asyncpg.Pool, authenticator: Authenticator) -> FastAPI:
-    """The application of a service as it is served: with what operators do, which no composition root can forget."""
+def served(composed: Composition, pool: asyncpg.Pool, authenticator: Authenticator, clock: Clock) -> FastAPI:
+    """The application of a service as it is served: with what operators do and see, which no composition root can forget.
+
+    `clock` is the one of `recorded_at`.
+    """
     app = composed.app(authenticator)
     add_routes(app, operations_router(pool))
+    app.state.standing = Standing(pool, clock)
     return app
 
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 import asyncpg
 import structlog
 
+from upwell_shared import tracing
 from upwell_shared.clock import Clock
 from upwell_shared.database import Connection
 from upwell_shared.decider import DomainError
@@ -133,7 +134,16 @@ class TodoWorker:
 
     async def _take(self, todos: Sequence[Todo]) -> None:
         for todo in todos:
-            with bind_correlation(todo.correlation_id):
+            with (
+                bind_correlation(todo.correlation_id),
+                tracing.span(
+                    f"to-do {todo.type}",
+                    kind="consumer",
+                    parent=todo.traceparent,
+                    command_id=todo.command_id,
+                    correlation_id=todo.correlation_id,
+                ),
+            ):
                 if not await self._settle(todo):
                     return
 

@@ -15,6 +15,7 @@ from upwell_matching.rechecking import findings, recheck_one, withdraw_all
 from upwell_shared.events import Envelope
 from upwell_shared.looking_up import caught_up
 from upwell_shared.metrics import REGISTRY
+from upwell_shared.observability import bind_correlation
 
 log = structlog.get_logger()
 
@@ -40,14 +41,18 @@ async def sweep(means: Means) -> bool:
         for row, found in await findings(means, page):
             if found.changes(row) and (still := await _missed(means, row)) is not None:
                 missed += 1
-                log.error("recheck_missed", pair_id=row.pair_id, state=row.state)
-                await recheck_one(means, still, _cause())
+                cause = _cause()
+                with bind_correlation(cause.correlation_id):
+                    log.error("recheck_missed", pair_id=row.pair_id, state=row.state)
+                    await recheck_one(means, still, cause)
         after = page[-1].pair_id
     for person_id in await standings.gone_but_enrolled(means.pool):
         if await enrolments.open_of(means.pool, person_id):
             abandoned += 1
-            log.error("enrolment_abandoned", person_id=person_id)
-            await withdraw_all(means, person_id, _cause())
+            cause = _cause()
+            with bind_correlation(cause.correlation_id):
+                log.error("enrolment_abandoned", person_id=person_id)
+                await withdraw_all(means, person_id, cause)
     MISSED.set(missed)
     ABANDONED.set(abandoned)
     log.info("swept", missed=missed, abandoned=abandoned)

@@ -2,23 +2,24 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from upwell_shared import metrics
+from upwell_shared import metrics, tracing
 from upwell_shared.consuming import dead_letters
 from upwell_shared.consuming.dead_letters import Limits, Place
 from upwell_shared.consuming.handlers import Effects, HandlerFailed
 from upwell_shared.consuming.salvaging import Salvaged
-from upwell_shared.consuming.sequencing import Failure, Page, Read, Reason, Record, Stream
+from upwell_shared.consuming.sequencing import Failure, Letter, Page, Parked, Read, Reason, Record, Stream
 from upwell_shared.contracts import Consumed, Contract, Unreadable, decode
-from upwell_shared.contracts.headers import LOG_ID
+from upwell_shared.contracts.headers import CORRELATION_ID, LOG_ID
 from upwell_shared.database import Connection
 from upwell_shared.errors import UpwellError
+from upwell_shared.observability import bind_correlation
 
 _log = structlog.get_logger()
 
@@ -172,22 +173,43 @@ class Applier:
             await dead_letters.park(connection, place, page.parked, streams.values(), self._limits)
             return page
 
-        return self._report(batch.channel, await self._until_settled(attempt), other_logs)
+        with tracing.span(
+            "consume",
+            kind="consumer",
+            links=(read.traceparent for _, read in reads if isinstance(read, Consumed)),
+            consumer=self.name,
+            channel=batch.channel,
+            records=len(batch.records),
+        ):
+            page = await self._until_settled(attempt)
+        for letter in page.parked:
+            self._tell(batch.channel, letter)
+        return self._report(batch.channel, page, other_logs)
 
     async def retry(self, channel: str, stream_id: UUID) -> Applied:
         """Takes the parked events of a stream in order, as far as they can be applied now.
 
         What fails again is postponed, each time for longer. Raises like `apply`.
         """
+        stream = Stream(stream_id)
 
         async def attempt(connection: Connection, failures: Failures) -> Page:
+            nonlocal stream
             streams = await self._streams(connection, channel, {stream_id})
+            stream = streams[stream_id]
             page = self._page(channel, streams, failures)
-            page.release(streams[stream_id], again=True)
+            page.release(stream, again=True)
             await self._advance(connection, channel, streams)
             return page
 
-        return self._report(channel, await self._until_settled(attempt), Counter())
+        page = await self._until_settled(attempt)
+        for letter_id, failure in page.spoiled:
+            for letter in stream.held.values():
+                if isinstance(letter, Letter) and letter.letter_id == letter_id:
+                    told = {"letter_id": letter_id, "event_id": letter.event_id, "error": failure.error}
+                    with _about(letter.record):
+                        _log.warning("event_failed_again", consumer=self.name, channel=channel, **told)
+        return self._report(channel, page, Counter())
 
     async def _until_settled(self, attempt: Callable[[Connection, Failures], Awaitable[Page]]) -> Page:
         """Runs `attempt` and the handlers in one transaction, anew for as long as events turn out to fail.
@@ -286,6 +308,23 @@ class Applier:
             if written != f"INSERT 0 {len(rows)}":
                 raise Overtaken
 
+    def _tell(self, channel: str, letter: Parked) -> None:
+        """Of one that waits behind another there is nothing to tell: the other one's line says it."""
+        if letter.reason is Reason.WAITING:
+            return
+        with _about(letter.record):
+            _log.error(
+                "event_parked",
+                consumer=self.name,
+                channel=channel,
+                reason=letter.reason.value,
+                event_id=letter.event_id,
+                type=letter.type,
+                stream_id=letter.stream_id,
+                sequence=letter.sequence,
+                error=None if letter.failure is None else letter.failure.error,
+            )
+
     def _report(self, channel: str, page: Page, other_logs: Counter[UUID]) -> Applied:
         parked = Counter([*(letter.reason for letter in page.parked), *(f.reason for _, f in page.spoiled)])
         metrics.CONSUMER_APPLIED.labels(self.name).inc(len(page.accepted))
@@ -310,12 +349,21 @@ class Applier:
         )
 
 
-def _log_of(record: Record, read: Read) -> UUID | None:
-    """The log a record says it belongs to, also of one that is unreadable otherwise."""
-    if not isinstance(read, Unreadable):
-        return read.log_id
+def _about(record: Record | None) -> AbstractContextManager[None]:
+    """Lines written inside carry the correlation of that record, if it has one."""
+    correlation_id = None if record is None else _header(record, CORRELATION_ID)
+    return nullcontext() if correlation_id is None else bind_correlation(correlation_id)
+
+
+def _header(record: Record, wanted: str) -> UUID | None:
+    """An id that a record tells in a header, also one that is unreadable otherwise."""
     for name, value in record.headers:
-        if name == LOG_ID and value is not None:
+        if name == wanted and value is not None:
             with suppress(ValueError):
                 return UUID(value.decode("ascii", "replace"))
     return None
+
+
+def _log_of(record: Record, read: Read) -> UUID | None:
+    """The log a record says it belongs to."""
+    return _header(record, LOG_ID) if isinstance(read, Unreadable) else read.log_id

@@ -81,6 +81,11 @@ def load_headers(stored: bytes) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in orjson.loads(stored)]
 
 
+def traceparent_of(stored: bytes) -> str | None:
+    """The trace a ledger row belongs to."""
+    return next((value for name, value in orjson.loads(stored) if name == TRACEPARENT), None)
+
+
 def _rfc3339(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time needs its offset from UTC")

@@ -6,11 +6,13 @@ from typing import Self
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import Span, StatusCode
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from upwell_shared import tracing
 from upwell_shared.errors import Malformed, Unavailable, Violation
 from upwell_shared.observability import bind_correlation, log_request, parse_traceparent
 from upwell_shared.retrying import is_transient
@@ -54,7 +56,17 @@ class Edge:
                 limit.lift()
             await send(message)
 
-        with bind_correlation(correlation_id):
+        with (
+            bind_correlation(correlation_id),
+            tracing.span(
+                scope["method"],
+                kind="server",
+                parent=scope["upwell.trace"],
+                correlation_id=correlation_id,
+            ) as span,
+        ):
+            if span is not None:
+                scope["upwell.trace"] = tracing.traceparent(span)
             try:
                 with _Limit(self._seconds) as limit:
                     if clean:
@@ -76,8 +88,17 @@ class Edge:
                 response = _last_resort(scope, error, timed_out=isinstance(error, _TimedOut))
                 await response(scope, receive, sending)
             finally:
+                if span is not None:
+                    _tell(span, scope, status)
                 if status >= 400 or scope["path"] not in _QUIET:
                     log_request(scope["method"], _route_of(scope), status, time.perf_counter() - began)
+
+
+def _tell(span: Span, scope: Scope, status: int) -> None:
+    span.update_name(f"{scope['method']} {_route_of(scope)}")
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)
 
 
 class _TimedOut(Exception):

@@ -17,7 +17,7 @@ from upwell_shared.web.routing import RawBody, api_router, hands_on
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _TO_OWNER: Final = (
     *("authorization", "idempotency-key", "if-match", "upwell-after"),
-    *("content-type", "content-encoding", "accept", "traceparent"),
+    *("content-type", "content-encoding", "accept"),
 )
 _TO_CALLER: Final = (
     *("content-type", "upwell-position", "upwell-stale", "etag", "location"),
@@ -66,6 +66,9 @@ def headers_of(scope: Scope, names: tuple[str, ...]) -> dict[str, str]:
     found = {
         name: value.decode("latin-1") for name in names if (value := came.get(name.encode())) is not None
     }
+    # Where somebody traces, this is our own span, and what the owner does goes below it.
+    if (trace := scope["upwell.trace"]) is not None:
+        found["traceparent"] = str(trace)
     return found | {"upwell-correlation-id": scope["upwell.correlation_id"], "accept-encoding": "identity"}
 
 

@@ -32,7 +32,7 @@ class Owners:
 
     def __init__(self, forwarder: Forwarder, request: Request) -> None:
         self._forwarder = forwarder
-        self._headers = headers_of(request.scope, ("authorization", "traceparent"))
+        self._headers = headers_of(request.scope, ("authorization",))
         after: bytes = request.scope["upwell.headers"].get(b"upwell-after", b"")
         self._after = after.decode("latin-1")
 
