@@ -71,9 +71,9 @@ class ServiceProcess:
         """The role `migrate`, to its end."""
         await self._spawn(self._migration, "migrate").succeeded(within=PATIENCE)
 
-    async def start(self) -> None:
-        """All roles; returns when it is ready."""
-        self.process = self._spawn(self._environment, "all")
+    async def start(self, *roles: str) -> None:
+        """All roles, unless some are named; returns when it is ready."""
+        self.process = self._spawn(self._environment, *(roles or ("all",)))
         await until(self.is_ready)
 
     async def stop(self) -> None:

@@ -186,3 +186,22 @@ async def test_a_stopping_service_answers_what_it_has_taken(service: Service, po
     assert kept <= stored
     assert "stopped" in service.log.read_text()
     await service.start()
+
+
+async def test_a_process_without_the_role_api_shows_its_health_and_what_only_it_can_count(
+    dsns: Dsns, broker: SharedBroker, tmp_path: Path
+) -> None:
+    service = Service(dsns, broker, tmp_path)
+    await service.migrate()
+    await service.start("relay", "consume", "work")
+
+    async def connected() -> bool:
+        return "upwell_relay_producers_total 1.0" in (await service.http.get("/metrics")).text
+
+    await until(connected)
+    told = (await service.http.get("/metrics")).text
+    assert "upwell_dead_letters 0.0" in told
+    assert 'upwell_projection_lag_seconds{projection="who_sits_where"} 0.0' in told
+    assert (await service.command("PUT", f"/v1/rooms/{uuid4()}", {"seats": 2})).status_code == 404
+    await service.stop()
+    await service.http.aclose()

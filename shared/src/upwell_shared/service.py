@@ -26,7 +26,7 @@ from upwell_shared.running import run_until
 from upwell_shared.settings import ServiceSettings, load_settings
 from upwell_shared.standing import Standing
 from upwell_shared.tracing import begin_tracing
-from upwell_shared.web.app import add_routes
+from upwell_shared.web.app import add_routes, create_app
 from upwell_shared.web.operations import operations_router
 from upwell_shared.web.policies import Authenticator, Nobody
 from upwell_shared.web.serving import run, serve, stop_on_signals
@@ -103,7 +103,10 @@ class Service(Generic[S]):
                 await cluster.create(self.contract(settings).channels)
 
     async def run(self, settings: S, roles: Sequence[Role], authenticator: Authenticator) -> None:
-        """Serves and works until a signal says to stop. Raises what the event store refuses to start on."""
+        """Serves and works until a signal says to stop. Without the role api, health and metrics alone are served.
+
+        Raises what the event store refuses to start on.
+        """
         stop = stop_on_signals()
         with _unless(_NO_DATABASE, DatabaseUnreachable):
             pools = [await self.open_pool(settings)]
@@ -112,10 +115,16 @@ class Service(Generic[S]):
         composed = self.compose(settings, *pools)
         await composed.store.start(self.sources)
         workers = composed.workers(roles)
-        app = served(composed, pools[0], authenticator, clock_from(settings.clock_file))
-        serving = serve(app, settings, stop) if "api" in roles else None
+        clock = clock_from(settings.clock_file)
+        if "api" in roles:
+            app = served(composed, pools[0], authenticator, clock)
+        else:
+            app = overseen(self.name, pools[0], clock)
         await run_until(
-            stop, *workers, serving=serving, closing=[*composed.closing, *(pool.close for pool in pools)]
+            stop,
+            *workers,
+            serving=serve(app, settings, stop),
+            closing=[*composed.closing, *(pool.close for pool in pools)],
         )
 
     def entry(self, arguments: Sequence[str], authenticator: Authenticator | None = None) -> int:
@@ -151,6 +160,13 @@ def served(composed: Composition, pool: asyncpg.Pool, authenticator: Authenticat
     """
     app = composed.app(authenticator)
     add_routes(app, operations_router(pool))
+    app.state.standing = Standing(pool, clock)
+    return app
+
+
+def overseen(name: str, pool: asyncpg.Pool, clock: Clock) -> FastAPI:
+    """What a process serves that has other roles than api: its health, and what only it can count."""
+    app = create_app(name, authenticator=Nobody(), ping=lambda: pool.fetchval("SELECT 1"))
     app.state.standing = Standing(pool, clock)
     return app
 
