@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.launcher.pairing import Paired, paired
 from tests.launcher.world import PATIENCE, Up, answer, refusal, upwell
+from upwell.folder import DataFolder
 from upwell.servers.processes import eventually
 from upwell_shared.web.commands import command_id
 from upwell_shared.web.policies import Principal
@@ -112,6 +113,17 @@ async def test_of_an_effect_only_its_causes_and_what_followed(running: Up, pair:
     assert [event["type"] for event in root["events"]] == ["PairCreated"]
     assert "feedback" not in events(told)
     assert next(step for step in steps(told["story"]) if step["command_id"] == effect["command_id"]) == effect
+
+
+async def test_the_same_id_finds_the_request_in_the_log_of_every_service_it_passed(
+    running: Up, pair: Paired
+) -> None:
+    for service in ("gateway", "matching"):
+        lines = DataFolder(running.folder).log_of(service).read_text().splitlines()
+        told = [json.loads(line) for line in lines if str(pair.correlation_id) in line]
+        assert [(line["event"], line["method"], line["status"]) for line in told] == [
+            ("request", "POST", 200)
+        ]
 
 
 async def test_it_is_told_in_lines_without_a_word_of_anybody(running: Up, pair: Paired) -> None:
