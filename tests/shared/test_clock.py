@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from upwell_shared.clock import (
     BackwardClock,
     Clock,
+    ClockTooFarAhead,
     SimulatedClock,
     UnreadableClock,
     UnreadableDuration,
@@ -103,3 +104,13 @@ def test_a_fixed_clock_stands_until_it_is_moved_and_goes_forward_only() -> None:
     assert clock.forward(WEEK) == clock.now() == start + WEEK
     with pytest.raises(BackwardClock):
         clock.set(start)
+
+
+def test_a_clock_that_would_go_beyond_a_century_stays_where_it_was(tmp_path: Path) -> None:
+    clock = SimulatedClock(tmp_path / "clock")
+    clock.advance(timedelta(days=7))
+    for far in (timedelta(days=36_525), timedelta.max):
+        with pytest.raises(ClockTooFarAhead):
+            clock.advance(far)
+    assert clock.lead == timedelta(days=7)
+    assert clock.now() < datetime.now(UTC) + timedelta(days=8)

@@ -10,6 +10,7 @@ from typing import Protocol
 from upwell_shared.errors import UpwellError
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_FARTHEST = timedelta(days=36_525)
 _DURATION = re.compile(r"(?:[0-9]+[wdhms])+")
 
 
@@ -23,6 +24,10 @@ class UnreadableClock(UpwellError):
 
 class BackwardClock(UpwellError):
     """A simulated clock only goes forward."""
+
+
+class ClockTooFarAhead(UpwellError):
+    """The simulated clock may be at most 100 years ahead; it has not been moved."""
 
 
 class Clock(Protocol):
@@ -59,7 +64,7 @@ class SimulatedClock:
     def advance(self, by: timedelta) -> datetime:
         """Moves every process forward and returns the new time. Safe to call from several processes at once.
 
-        Raises BackwardClock. Blocks on a file lock for as long as another advance takes.
+        Raises BackwardClock, and ClockTooFarAhead before anything is written. Blocks on a file lock for as long as another advance takes.
         """
         if by < timedelta(0):
             raise BackwardClock
@@ -67,6 +72,8 @@ class SimulatedClock:
         with self._path.with_name(self._path.name + ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lead = self._read() + by // timedelta(microseconds=1)
+            if lead > _FARTHEST // timedelta(microseconds=1):
+                raise ClockTooFarAhead
             written = self._path.with_name(self._path.name + ".new")
             with written.open("w") as file:
                 file.write(f"{lead}\n")
