@@ -28,6 +28,23 @@ from upwell_shared.web.policies import UserRole
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
+# A row of each table of the gateway, changed by a little.
+_CHANGES = (
+    ("units", "unit_id", "closed = NOT closed"),
+    ("people", "person_id", "unit_id = gen_random_uuid()"),
+    ("programmes", "programme_id", "unit_ids = unit_ids[2:]"),
+    ("cohorts", "cohort_id", "ends_on = ends_on + 1"),
+    ("enrolments", "enrolment_id", "role = 'observer'"),
+    ("pairs", "pair_id", "reply_by = reply_by + interval '1 second'"),
+    (
+        "pair_insides",
+        "pair_id",
+        "inversion_broken_at = coalesce(inversion_broken_at, now()), no_fault = NOT coalesce(no_fault, true)",
+    ),
+    ("sessions", "session_id", "minutes = minutes + 1"),
+    ("reflections", "reflection_id", "due_on = due_on - 1"),
+)
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -206,22 +223,43 @@ async def removed(
     connection: asyncpg.Connection, table: str, column: str, value: UUID
 ) -> AsyncIterator[asyncpg.Record]:
     """Takes one row away as no service could, and puts it back."""
-    schema = await connection.fetchval(
-        "SELECT schemaname FROM pg_tables WHERE tablename = $1 AND schemaname LIKE 'p%' AND schemaname <> 'pg_catalog'",
-        table,
-    )
-    name = f'"{schema}"."{table}"'
+    name = await place_of(connection, table)
     await connection.execute("SET session_replication_role = replica")
     row = await connection.fetchrow(f"DELETE FROM {name} WHERE {column} = $1 RETURNING *", value)
     assert row is not None
     try:
         yield row
     finally:
-        places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
-        await connection.execute(
-            f"INSERT INTO {name} OVERRIDING SYSTEM VALUE VALUES ({places})", *row.values()
-        )
+        await put_back(connection, name, row)
         await connection.execute("SET session_replication_role = DEFAULT")
+
+
+@asynccontextmanager
+async def changed(connection: asyncpg.Connection, table: str, key: str, change: str) -> AsyncIterator[UUID]:
+    """Changes one row as no projection would, and puts it back as it was."""
+    name = await place_of(connection, table)
+    row = await connection.fetchrow(f"SELECT * FROM {name} ORDER BY {key} LIMIT 1")
+    assert row is not None
+    await connection.execute(f"UPDATE {name} SET {change} WHERE {key} = $1", row[key])
+    try:
+        yield row[key]
+    finally:
+        await connection.execute(f"DELETE FROM {name} WHERE {key} = $1", row[key])
+        await put_back(connection, name, row)
+
+
+async def place_of(connection: asyncpg.Connection, table: str) -> str:
+    """The table itself, not the view that shows it."""
+    schema = await connection.fetchval(
+        "SELECT schemaname FROM pg_tables WHERE tablename = $1 AND schemaname LIKE 'p%' AND schemaname <> 'pg_catalog'",
+        table,
+    )
+    return f'"{schema}"."{table}"'
+
+
+async def put_back(connection: asyncpg.Connection, name: str, row: asyncpg.Record) -> None:
+    places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
+    await connection.execute(f"INSERT INTO {name} OVERRIDING SYSTEM VALUE VALUES ({places})", *row.values())
 
 
 async def first_of(connection: asyncpg.Connection, stream_id: UUID, table: str) -> UUID:

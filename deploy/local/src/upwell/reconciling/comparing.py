@@ -18,8 +18,8 @@ from upwell_shared.contracts.shipped import shipped
 
 _APART_SECONDS = 0.5
 _TABLES = (
-    *("programmes", "cohorts", "enrolments", "pairs", "accepted"),
-    *("sessions", "commitments", "reflections", "people", "timeline"),
+    *("units", "people", "programmes", "cohorts", "enrolments", "pairs", "insides", "accepted"),
+    *("sessions", "commitments", "reflections", "timeline"),
 )
 
 

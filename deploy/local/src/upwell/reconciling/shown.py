@@ -7,21 +7,36 @@ import asyncpg
 
 from upwell.reconciling.folding import Answers
 
-_PROGRAMMES = "SELECT programme_id, closed_at IS NOT NULL FROM programmes"
-_COHORTS = "SELECT cohort_id, programme_id, NOT open FROM cohorts"
+_UNITS = "SELECT unit_id, organisation_id, parent_id, closed FROM units"
+_PROGRAMMES = """
+SELECT programme_id, array_to_string(ARRAY(SELECT unnest(unit_ids)::text ORDER BY 1), ' '), closed_at IS NOT NULL
+FROM programmes
+"""
+_COHORTS = "SELECT cohort_id, programme_id, starts_on, ends_on, NOT open FROM cohorts"
 _ENROLMENTS = "SELECT enrolment_id, cohort_id, person_id, role, withdrawn_at IS NOT NULL FROM enrolments"
 _PAIRS = """
-SELECT p.pair_id, p.programme_id, p.mentor_id, p.mentee_id, coalesce(i.outcome, p.state)
+SELECT p.pair_id, p.programme_id, p.mentor_id, p.mentee_id, p.reply_by, p.sessions, p.ends_on,
+       coalesce(i.outcome, p.state)
 FROM pairs p LEFT JOIN pair_insides i USING (pair_id)
+"""
+# Who has only been accepted has an inside of which nothing is to be told.
+_INSIDES = """
+SELECT pair_id, reminded_at IS NOT NULL, declined_by, ended_by, end_reason, no_fault,
+       inversion_broken_at IS NOT NULL, independence_broken_at IS NOT NULL
+FROM pair_insides
 """
 _ACCEPTED = "SELECT pair_id, unnest(string_to_array(nullif(accepted_by, ''), ' ')) FROM pair_insides"
 _SESSIONS = """
-SELECT s.session_id, s.pair_id, s.number, s.starts_at, s.state, d.session_id IS NOT NULL
+SELECT s.session_id, s.pair_id, s.number, s.starts_at, s.minutes, s.state, d.session_id IS NOT NULL
 FROM sessions s LEFT JOIN disputes d USING (session_id)
 """
 _COMMITMENTS = "SELECT pair_id, side, commitment, sum(times) FROM commitments GROUP BY 1, 2, 3"
-_REFLECTIONS = "SELECT reflection_id, pair_id, person_id, stage, submitted_at IS NOT NULL FROM reflections"
-_PEOPLE = "SELECT person_id, organisation_id, standing = 'here' FROM people WHERE standing IS NOT NULL"
+_REFLECTIONS = (
+    "SELECT reflection_id, pair_id, person_id, stage, due_on, submitted_at IS NOT NULL FROM reflections"
+)
+_PEOPLE = (
+    "SELECT person_id, organisation_id, unit_id, standing = 'here' FROM people WHERE standing IS NOT NULL"
+)
 _TIMELINE = "SELECT event_id FROM timeline"
 
 
@@ -31,6 +46,8 @@ async def shown(dsn: str) -> Answers:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             answers = Answers(
+                units=_by_id(await connection.fetch(_UNITS)),
+                insides=_by_id(await connection.fetch(_INSIDES)),
                 programmes=_by_id(await connection.fetch(_PROGRAMMES)),
                 cohorts=_by_id(await connection.fetch(_COHORTS)),
                 enrolments=_by_id(await connection.fetch(_ENROLMENTS)),
