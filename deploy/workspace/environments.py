@@ -86,7 +86,8 @@ def uv_settings() -> dict[str, str]:
         places = [place for place in found["find-links"].split() if "://" in place or Path(place).is_dir()]
         found["find-links"] = ",".join(places)
     translated = {PIP_TO_UV[name]: value for name, value in found.items() if name in PIP_TO_UV and value}
-    return translated | os.environ | {"UV_NO_PROGRESS": "" if sys.stdout.isatty() else "1"}
+    quiet = {} if sys.stdout.isatty() else {"UV_NO_PROGRESS": "1"}
+    return translated | os.environ | quiet
 
 
 def call(*command: str | Path, env: dict[str, str] | None = None) -> int:
@@ -95,7 +96,7 @@ def call(*command: str | Path, env: dict[str, str] | None = None) -> int:
 
 def pip_install(environment: Path, lock: Path) -> int:
     """Install a lock with the pip of .venv, which knows the machine's mirrors best."""
-    options = ("--disable-pip-version-check", "-q", "--python", python_of(environment))
+    options = ("--disable-pip-version-check", "--python", python_of(environment))
     return call(python_of(DEV), "-m", "pip", *options, "install", *PINNED_WHEELS, "-r", lock)
 
 

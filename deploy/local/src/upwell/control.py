@@ -92,6 +92,8 @@ class ControlSocket:
             return {"ok": await self._carry_out(line)}
         except (UpwellError, ServerUnavailable, OSError) as error:
             return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 whoever asks gets an answer, and does not take us for dead
+            return {"error": f"this could not be answered: {error!r}"}
 
     async def _carry_out(self, line: bytes) -> dict[str, Any]:
         match _read(line):
@@ -145,7 +147,9 @@ def ask(folder: DataFolder, **request: str) -> Any:
             connection.sendall(json.dumps(request).encode() + b"\n")
             line = connection.makefile("rb").readline()
     except OSError as error:
-        raise NotRunning(f"Upwell does not run on {folder.path}: `upwell up` starts it") from error
+        raise NotRunning(
+            f"Upwell does not run on {folder.path}: `upwell up{folder.hint}` starts it"
+        ) from error
     if not line:
         raise NotRunning(f"Upwell on {folder.path} ended before it answered")
     answer = json.loads(line)

@@ -45,6 +45,11 @@ class DataFolder:
         self._format = self.path / "format"
         self._claim: Claim | None = None
 
+    @property
+    def hint(self) -> str:
+        """What to add to a command so that it finds this folder: nothing for the usual one."""
+        return "" if self.path == DEFAULT.absolute() else f" --data {self.path}"
+
     def log_of(self, part: str) -> Path:
         """Where the part's output goes."""
         return self.logs / f"{part}.log"
@@ -67,7 +72,7 @@ class DataFolder:
             raise FolderUnusable(f"{self.path} cannot be used for data: {error.strerror}") from error
         except ServerUnavailable as error:
             raise AlreadyRunning(
-                f"Upwell already runs on {self.path}, see `upwell status`; `upwell stop` ends it"
+                f"Upwell already runs on {self.path}, see `upwell status{self.hint}`; `upwell stop{self.hint}` ends it"
             ) from error
         self._claim = claim
         try:
@@ -98,7 +103,9 @@ class DataFolder:
         try:
             found = json.loads(self._state.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise NotRunning(f"Upwell does not run on {self.path}: `upwell up` starts it") from error
+            raise NotRunning(
+                f"Upwell does not run on {self.path}: `upwell up{self.hint}` starts it"
+            ) from error
         assert isinstance(found, dict)  # noqa: S101 only `write_state` writes there
         return found
 

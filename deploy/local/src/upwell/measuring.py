@@ -31,6 +31,8 @@ SELECT coalesce(sum(behind), 0)::bigint FROM (
     FROM projections p WHERE p.live AND (p.tx > '0'::xid8 OR p.name = 'timers')
 ) each
 """
+_NO_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _HAS_TIMERS = "SELECT to_regclass('timers') IS NOT NULL"
 _DUE = "SELECT count(*) FROM timers WHERE due_at <= $1"
 
@@ -120,6 +122,13 @@ class Measurer:
         names = list(self._databases)
         looks = dict(zip(names, await asyncio.gather(*map(self._look, names)), strict=True))
         return Figures({name: self._figures(name, looks) for name in names})
+
+    async def measured(self) -> Figures | None:
+        """`measure`, or None where a database is away or was cut off while it answered."""
+        try:
+            return await self.measure()
+        except _NO_ANSWER:
+            return None
 
     def _figures(self, name: str, looks: Mapping[str, _Look]) -> ServiceFigures:
         look = looks[name]

@@ -1,7 +1,6 @@
 """`upwell demo`."""
 
 import asyncio
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from upwell.demo.cast import Cast, made_up, schools
 from upwell.demo.ending import Outcome, look, next_steps, page
 from upwell.demo.performing import Performance, acknowledgements_of, perform
 from upwell.demo.play import Tell
+from upwell.folder import DEFAULT, FolderUnusable
 from upwell.keeping import Died, Happening, Restarted
 from upwell.options import DataOption, JsonOption, console, data_hint, say, say_json
 from upwell.reconciling.comparing import Findings, reconcile
@@ -26,8 +26,6 @@ from upwell.stack import Progress, Stack
 from upwell_shared.errors import UpwellError
 
 app = typer.Typer(add_completion=False)
-
-DEFAULT = Path(".upwell/demo")
 
 
 class NotADemo(UpwellError):
@@ -61,7 +59,8 @@ async def _run(
     data: Path, kafka: Kafka, port: int, cast: Cast, seed: int, *, once: bool, as_json: bool
 ) -> bool:
     teller = _Teller(as_json=as_json)
-    played = _take(data, cast)
+    played, number = _take(data, cast)
+    cast = cast.again(number)
     stack = Stack(
         data,
         kafka=kafka.value,
@@ -94,31 +93,30 @@ async def _run(
                 await stack.asked_to_end.wait()
             return findings is None or findings.equal
     except asyncio.CancelledError:
+        teller.ending()
         return True
 
 
-def _take(data: Path, cast: Cast) -> Performance | None:
-    """The performance that lies in the folder. One that was cut short, or was of another cast, makes way for a new one.
+def _take(data: Path, cast: Cast) -> tuple[Performance | None, int]:
+    """The performance that lies in the folder, and the number of the one to come.
 
-    Raises NotADemo, so that nothing but a demo is ever removed.
+    One that was cut short, or of another cast, stays as it is: the next is played beside it. Raises NotADemo where the
+    folder holds something else, and FolderUnusable.
     """
-    begun = data / "demo.begun"
     played = Performance.of(data)
+    begun = data / "demo.begun"
+    number = len(begun.read_text().splitlines()) if begun.exists() else 0
     if played is not None and (played.programme, played.people) == (cast.programme, len(cast.members)):
-        return played
-    if data.exists() and any(data.iterdir()):
-        if not begun.exists():
-            raise NotADemo(f"{data} holds something else than a demo: take another folder with --data")
-        if (data / "run" / "state.json").exists():
-            return None
-        shutil.rmtree(data)
+        return played, number
     try:
+        if data.exists() and any(data.iterdir()) and not begun.exists():
+            raise NotADemo(f"{data} holds something else than a demo: take another folder with --data")
         data.mkdir(parents=True, exist_ok=True)
-        begun.touch()
-    except OSError:
-        # The stack says what is wrong with the folder.
-        return None
-    return None
+        with begun.open("a") as file:
+            file.write(f"{cast.programme}\n")
+    except OSError as error:
+        raise FolderUnusable(f"{data} cannot be used for data: {error.strerror}") from error
+    return None, number + 1
 
 
 class _Teller:
@@ -141,6 +139,10 @@ class _Teller:
                 say(f"{part} runs again as process {pid} (restart {restarts})", "green")
             case _:
                 say(f"{what.part} does not start: {what.reason}", "red")
+
+    def ending(self) -> None:
+        if not self._as_json:
+            say("ended", "dim")
 
     def ready(self, stack: Stack) -> None:
         if not self._as_json:
@@ -182,7 +184,7 @@ class _Teller:
             return
         console.print(page(outcome))
         say("")
-        for what, line in next_steps(outcome, data_hint(data, Path(".upwell"))):
+        for what, line in next_steps(outcome, data_hint(data, DEFAULT)):
             say(what, "bold")
             say(f"  {line}")
         say("")

@@ -80,7 +80,7 @@ class _Plain:
             "wall clock" if lead is None else f"simulated, {lead} ahead; upwell clock advance 7d{self._hint}"
         )
         lines = {
-            "gateway": f"{stack.gateway}   (its routes: {stack.gateway}/docs)",
+            "gateway": f"{stack.gateway}   (its routes: {stack.gateway}/v1/docs)",
             "log in": f"upwell token --role hr_admin --unit UNIT{self._hint}, or POST {stack.gateway}/v1/login",
             "clock": clock,
             "status": f"upwell status{self._hint}",

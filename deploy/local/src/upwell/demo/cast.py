@@ -4,7 +4,7 @@ import csv
 import io
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 _COLUMNS = (
@@ -56,6 +56,21 @@ class Cast:
     """How many sessions are tried for."""
     words: Sequence[str] = field(default=())
     """What people write, to be picked from."""
+
+    def again(self, number: int) -> "Cast":
+        """The same people under names of their own, where an installation has seen them before."""
+        if number == 1:
+            return self
+        mark = f"-{number}"
+        members = [
+            replace(
+                who,
+                external_id=who.external_id + mark,
+                manager=None if who.manager is None else who.manager + mark,
+            )
+            for who in self.members
+        ]
+        return replace(self, members=members)
 
     def file(self, organisation: str) -> bytes:
         """The import file of one organisation."""

@@ -100,7 +100,7 @@ def next_steps(outcome: Outcome, data: str) -> list[tuple[str, str]]:
         ("what waits for the coordinator", f"{curl}/queue"),
         ("events as they come", f"upwell events tail{data} --from-start"),
         ("whether everything agrees", f"upwell reconcile{data}"),
-        ("the API", f"{outcome.gateway}/docs"),
+        ("the API", f"{outcome.gateway}/v1/docs"),
     ]
 
 
