@@ -244,8 +244,9 @@ async def test_people_are_imported_and_told_of(running: Up, tmp_path: Path) -> N
     assert told["body"]["person_id"] == told["key"]
     assert "Given1" not in tail.output.read_text()
 
-    # A broker that has lost everything: what it is filled with again is not told again, what is new is.
-    assert upwell(running.folder, "restart", "broker").returncode == 0
+    # A broker that was away, and has lost everything: what it is filled with again is not told again, what is new is.
+    assert upwell(running.folder, "stop", "broker").returncode == 0
+    assert upwell(running.folder, "start", "broker").returncode == 0
     with file.open("w") as out:
         write_people(out, person(4))
     assert answer(running.folder, "people", "import", str(file))["create"] == 1

@@ -1,6 +1,5 @@
 """`upwell`: Upwell on one machine."""
 
-import logging
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -12,6 +11,7 @@ import typer.core
 from upwell import commands
 from upwell.servers import ServerUnavailable
 from upwell_shared.errors import UpwellError
+from upwell_shared.observability import configure_logging
 
 
 class _Commands(typer.core.TyperGroup):
@@ -40,7 +40,7 @@ def _upwell() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Carries out one command and ends the process: 0 done, 1 checked and found wrong, 2 not possible so."""
     # What a broker that is starting or away does to a client is told by whoever asked it, in their own words.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    configure_logging("upwell", "critical", sys.stderr.buffer)
     asked = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(asked or ["--help"], prog_name="upwell", standalone_mode=False)

@@ -13,6 +13,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from upwell_shared.consuming.membership import leave
 from upwell_shared.contracts import split_channel
 from upwell_shared.contracts.shipped import shipped
 from upwell_shared.errors import UpwellError
@@ -77,10 +78,9 @@ class Tail:
                 async with aclosing(self._one_log()) as events:
                     async for event in events:
                         yield event
-            except _AnotherLog:
-                # Filled again from its beginning: what it has new lies anywhere.
+            except (_AnotherLog, KafkaError, OSError):
+                # What is new may lie anywhere by now: a lost log is filled again from its beginning.
                 self._from_start = True
-            except (KafkaError, OSError):
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def _one_log(self) -> AsyncGenerator[Shown]:
@@ -89,8 +89,8 @@ class Tail:
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=self._bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50
             )
-            await consumer.start()
             try:
+                await consumer.start()
                 await self._place(consumer, cluster)
                 looked_at = time.monotonic()
                 while True:
@@ -103,7 +103,7 @@ class Tail:
                             raise _AnotherLog
                         looked_at = time.monotonic()
             finally:
-                await consumer.stop()
+                await leave(consumer)
 
     async def _logs(self, cluster: ClusterClient) -> tuple[str, dict[str, UUID | None]]:
         seen = await cluster.look()
