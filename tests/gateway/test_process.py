@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import asyncpg
+import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -238,6 +239,28 @@ async def test_kill_9_while_it_reads_loses_and_doubles_nothing(
     assert found == await straight(told, create_database, migrated_template)
     assert await pool.fetchval("SELECT count(*) FROM dead_letters") == 0
     assert await pool.fetchval("SELECT sum(sequence) FROM progress") == len(told)
+
+
+async def test_a_running_gateway_reports_no_error(
+    service: ServiceProcess, owners: Owners, pool: asyncpg.Pool
+) -> None:
+    # At its very first start the broker's client complains of channels that are only about to be made.
+    await service.stop()
+    before = len(service.log.read_text())
+    await service.start()
+    told = life_of(Teller(), 0)
+    await owners.send(told)
+
+    async def kept() -> bool:
+        read = await pool.fetchval("SELECT coalesce(sum(sequence), 0) FROM progress") == len(told)
+        return read and await pool.fetchval("SELECT count(*) FROM events") == 1
+
+    await until(kept)
+    await service.stop()
+    lines = service.log.read_text()[before:].splitlines()
+    said = [orjson.loads(line) for line in lines if line.startswith("{")]
+    assert "stopped" in {line["event"] for line in said}
+    assert [line for line in said if line["level"] not in {"debug", "info", "warning"}] == []
 
 
 async def test_over_the_wire_a_token_lets_in_and_a_strange_target_leads_nowhere(

@@ -86,10 +86,13 @@ class Parts:
         ]
 
     def promises(self, commands: EventCodec, carry: Carry) -> list[Worker]:
-        """Carry out to-dos, and issue what is due by the timers."""
-        todos = TodoWorker(self.pool, commands, carry, self.clock)
+        """Carry out to-dos, and issue what is due by the timers; for a service that has timers among its projections."""
         ticker = Ticker(self.pool, self.clock)
-        return [self.alone("to-dos", todos.step), self.alone("ticker", ticker.step, poll=(0.05, 0.25))]
+        return [self.todos(commands, carry), self.alone("ticker", ticker.step, poll=(0.05, 0.25))]
+
+    def todos(self, commands: EventCodec, carry: Carry) -> Worker:
+        """Carries out to-dos; enough for a service where nothing is due at a time."""
+        return self.alone("to-dos", TodoWorker(self.pool, commands, carry, self.clock).step)
 
     def forgetting(self) -> Worker:
         """Deletes command ids past their horizon."""

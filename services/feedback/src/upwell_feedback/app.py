@@ -24,7 +24,6 @@ from upwell_shared.migrating import CHASSIS
 from upwell_shared.privacy import KeyStore, Texts
 from upwell_shared.projecting import Projection
 from upwell_shared.service import Role, Service
-from upwell_shared.todos import TodoWorker
 from upwell_shared.web.app import create_app
 from upwell_shared.web.policies import Authenticator
 from upwell_shared.worker import Worker
@@ -71,8 +70,7 @@ class Feedback:
             found += parts.consumer(CONSUMED, Handlers(FOREIGN, reactions_of(reactions), COMMANDS))
         if "work" in roles:
             carry = carrying_out(self.handler, self.store, self.texts)
-            todos = TodoWorker(parts.pool, COMMANDS, carry, parts.clock)
-            found += [*parts.projectors(OWN), parts.alone("to-dos", todos.step), parts.forgetting()]
+            found += [*parts.projectors(OWN), parts.todos(COMMANDS, carry), parts.forgetting()]
         return found
 
 

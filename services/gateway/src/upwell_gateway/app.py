@@ -100,6 +100,7 @@ class Gateway:
         )
 
     def workers(self, roles: Sequence[Role]) -> list[Worker]:
+        """Without a ticker: nothing here is due at a time."""
         parts = self._parts
         found: list[Worker] = []
         if "relay" in roles:
@@ -107,10 +108,8 @@ class Gateway:
         if "consume" in roles:
             found += parts.consumer([*SOURCES.values()], HANDLERS)
         if "work" in roles:
-            found += [
-                *parts.promises(COMMANDS, erasing.carrying_out(self.handler, forgetter(parts.pool))),
-                parts.forgetting(),
-            ]
+            carry = erasing.carrying_out(self.handler, forgetter(parts.pool))
+            found += [parts.todos(COMMANDS, carry), parts.forgetting()]
         return found
 
 
