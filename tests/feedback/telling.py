@@ -32,6 +32,8 @@ class Tellers:
     def __init__(self, pool: asyncpg.Pool) -> None:
         handlers = Handlers(FOREIGN, reactions_of(reactions), COMMANDS)
         self._pool = pool
+        self.at = _AT
+        """When what is told next came to pass."""
         self.log_id = uuid4()
         self._applier = Applier(NAME, pool, CONSUMED, handlers)
         self._owners = {kind: contract for contract in CONSUMED for kind in contract.classes.values()}
@@ -82,7 +84,7 @@ class Tellers:
             source_event_id=uuid4(),
             stream_id=key,
             sequence=self._sequences[place],
-            recorded_at=_AT,
+            recorded_at=self.at,
             envelope=Envelope(command_id=uuid4(), correlation_id=uuid4()),
         )
 

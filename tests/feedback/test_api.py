@@ -37,6 +37,7 @@ async def test_both_are_asked_at_the_start_after_every_second_session_and_at_the
     world.clock.forward(timedelta(days=1))
     await world.hold(pair, uuid4())
     await world.end(pair)
+    world.tellers.at += timedelta(seconds=1)
     await world.hold(pair, uuid4())
     for who in ("ada", "ben"):
         assert await stages(world, who) == [("start", "open"), ("after_session", "open"), ("end", "open")]
@@ -44,6 +45,25 @@ async def test_both_are_asked_at_the_start_after_every_second_session_and_at_the
     assert [item["due_on"] for item in mine] == ["2026-03-18", "2026-03-17", "2026-03-16"]
     assert {item["question_set_id"] for item in mine} == {str(DEFAULT_ID)}
     assert {item["person_id"] for item in mine} == {str(pair.ada)}
+
+
+async def test_what_was_held_before_the_end_and_heard_of_after_it_is_asked_about_and_told(
+    world: World,
+) -> None:
+    pair = await world.begin()
+    await world.hold(pair, uuid4())
+    world.tellers.at += timedelta(days=1)
+    await world.end(pair)
+    world.tellers.at -= timedelta(hours=1)
+    await world.hold(pair, uuid4())
+    for who in ("ada", "ben"):
+        assert sorted(await stages(world, who)) == [
+            ("after_session", "open"),
+            ("end", "open"),
+            ("start", "open"),
+        ]
+    told = "SELECT count(*) FROM ledger WHERE type LIKE '%ReflectionRequested%'"
+    assert await world.pool.fetchval(told) == 6
 
 
 async def test_a_pair_that_is_complete_is_asked_once_more_too(world: World) -> None:

@@ -8,7 +8,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.feedback.test_question_set import EXAMPLES as QUESTION_SET_EXAMPLES
-from tests.feedback.test_reflections import ADA, BEGUN, BEN, EXAMPLES, MINE, PAIR, PROGRAMME, requested
+from tests.feedback.test_reflections import (
+    ADA,
+    BEGUN,
+    BEN,
+    CLOSED,
+    EXAMPLES,
+    MINE,
+    PAIR,
+    PROGRAMME,
+    requested,
+)
 from upwell_feedback.aggregates import EVENTS
 from upwell_feedback.domain.question_set import QuestionSetEvent, question_set
 from upwell_feedback.domain.reflections import PairReflectionsEvent, pair_reflections
@@ -54,6 +64,8 @@ def test_that_somebody_is_asked_is_told(person: UUID, stage: Stage) -> None:
             due_on=date(2026, 3, 16),
         )
     ]
+    # Also of a session that was heard of only after the end.
+    assert told_of(pair_reflections, BEGUN, CLOSED, asked) == told_of(pair_reflections, BEGUN, asked)
 
 
 def test_that_somebody_has_answered_is_told_before_and_after_the_end_and_never_what() -> None:

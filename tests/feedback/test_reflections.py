@@ -5,10 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from upwell_feedback.aggregates import COMMANDS, EVENTS
 from upwell_feedback.domain.question_set import BY_DEFAULT
 from upwell_feedback.domain.reflections import (
     AlreadySubmitted,
@@ -21,6 +23,7 @@ from upwell_feedback.domain.reflections import (
     CountSession,
     NothingAnswered,
     NotSubmitted,
+    Over,
     PairReflectionsCommand,
     QuestionNotAnswered,
     QuestionNotAsked,
@@ -49,16 +52,21 @@ NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 BEGIN = BeginReflections(
     pair_id=PAIR, programme_id=PROGRAMME, mentor_id=ADA, mentee_id=BEN, asking=BY_DEFAULT, now=NOW
 )
-CLOSE = CloseReflections(programme_id=PROGRAMME, asking=BY_DEFAULT, now=NOW)
+ENDED_AT = NOW - timedelta(hours=1)
+HELD_AT = ENDED_AT - timedelta(days=1)
+CLOSE = CloseReflections(programme_id=PROGRAMME, ended_at=ENDED_AT, asking=BY_DEFAULT, now=NOW)
+CLOSED = ReflectionsClosed(ended_at=ENDED_AT)
 BEGUN = ReflectionsBegun(pair_id=PAIR, programme_id=PROGRAMME, mentor_id=ADA, mentee_id=BEN)
 
 
-def held(number: int) -> CountSession:
-    return CountSession(programme_id=PROGRAMME, session_id=UUID(int=100 + number), asking=BY_DEFAULT, now=NOW)
+def held(number: int, at: datetime = HELD_AT) -> CountSession:
+    return CountSession(
+        programme_id=PROGRAMME, session_id=UUID(int=100 + number), held_at=at, asking=BY_DEFAULT, now=NOW
+    )
 
 
-def counted(number: int) -> SessionCounted:
-    return SessionCounted(session_id=UUID(int=100 + number))
+def counted(number: int, at: datetime | None = HELD_AT) -> SessionCounted:
+    return SessionCounted(session_id=UUID(int=100 + number), held_at=at)
 
 
 def requested(person: UUID, stage: Stage, ordinal: int = 1) -> ReflectionRequested:
@@ -97,14 +105,14 @@ EXAMPLES = (
     counted(2),
     *both(Stage.AFTER_SESSION),
     *both(Stage.END),
-    ReflectionsClosed(),
+    CLOSED,
 )
 
 
 def test_both_are_asked_at_the_start_once() -> None:
     given().when(BEGIN).then(*STARTED)
     given(*STARTED).when(BEGIN).then()
-    given(*STARTED, *both(Stage.END), ReflectionsClosed()).when(BEGIN).then()
+    given(*STARTED, *both(Stage.END), CLOSED).when(BEGIN).then()
 
 
 def test_both_are_asked_after_every_second_session() -> None:
@@ -132,13 +140,51 @@ def test_sessions_heard_of_before_the_pair_are_remembered() -> None:
 
 
 def test_both_are_asked_at_the_end_even_of_a_pair_that_never_met() -> None:
-    given(*STARTED).when(CLOSE).then(*both(Stage.END), ReflectionsClosed())
+    given(*STARTED).when(CLOSE).then(*both(Stage.END), CLOSED)
 
 
 def test_after_the_end_nobody_is_asked_again() -> None:
-    over = given(*STARTED, counted(1), *both(Stage.END), ReflectionsClosed())
+    over = given(*STARTED, counted(1), *both(Stage.END), CLOSED)
     over.when(CLOSE).then()
-    over.when(held(2)).then()
+    over.when(held(2, ENDED_AT + timedelta(microseconds=1))).then()
+
+
+def test_a_session_held_before_the_end_counts_however_late_it_is_heard_of() -> None:
+    over = given(*STARTED, counted(1), *both(Stage.END), CLOSED)
+    over.when(held(2)).then(counted(2), *both(Stage.AFTER_SESSION))
+    over.when(held(2, ENDED_AT)).then(counted(2, ENDED_AT), *both(Stage.AFTER_SESSION))
+    over.when(held(2), held(2), held(3), held(4)).then(
+        counted(2), *both(Stage.AFTER_SESSION), counted(3), counted(4), *both(Stage.AFTER_SESSION, 2)
+    )
+    given(*STARTED, *both(Stage.END), CLOSED).when(held(1)).then(counted(1))
+
+
+def test_a_session_held_after_the_end_but_heard_of_before_it_moves_no_pulse_of_the_others() -> None:
+    late = counted(2, ENDED_AT + timedelta(days=1))
+    begun = (*STARTED, counted(1), late, *both(Stage.AFTER_SESSION), *both(Stage.END), CLOSED)
+    given(*begun).when(held(3), held(4), held(5)).then(
+        counted(3), counted(4), counted(5), *both(Stage.AFTER_SESSION, 2)
+    )
+
+
+def test_of_facts_stored_before_their_time_was_kept_sessions_count_and_an_end_is_the_end() -> None:
+    unknown = EVENTS.decode("SessionCounted", 1, f'{{"session_id":"{UUID(int=101)}"}}')
+    assert unknown == counted(1, None)
+    given(*STARTED, unknown, *both(Stage.END), CLOSED).when(held(1)).then()
+    given(*STARTED, unknown, *both(Stage.END), CLOSED).when(held(2)).then(
+        counted(2), *both(Stage.AFTER_SESSION)
+    )
+    ended = EVENTS.decode("ReflectionsClosed", 1, "{}")
+    assert ended == ReflectionsClosed(ended_at=None)
+    given(*STARTED, counted(1), *both(Stage.END), ended).when(held(2)).then()
+
+
+def test_a_promise_from_before_the_time_was_kept_has_that_of_the_fact_it_follows_from() -> None:
+    counting, closing = replace(held(1), now=HELD_AT), replace(CLOSE, now=ENDED_AT)
+    for command, field in ((counting, "held_at"), (closing, "ended_at")):
+        stored = orjson.loads(COMMANDS.encode(command).data)
+        del stored[field]
+        assert COMMANDS.decode(type(command).__name__, 1, orjson.dumps(stored)) == command
 
 
 def test_an_end_of_what_never_began_is_nothing() -> None:
@@ -159,7 +205,7 @@ def test_one_answers_what_one_was_asked() -> None:
 
 
 def test_what_was_asked_before_the_end_can_be_answered_after_it() -> None:
-    given(*STARTED, *both(Stage.END), ReflectionsClosed()).when(SUBMIT).then(SUBMITTED)
+    given(*STARTED, *both(Stage.END), CLOSED).when(SUBMIT).then(SUBMITTED)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +265,12 @@ def test_nobody_else_and_nothing_else_is_made_readable(
 
 @st.composite
 def tellings(draw: st.DrawFn, *, ends: bool) -> list[PairReflectionsCommand]:
-    """All that is told of one pair, sessions told twice included, in an order that keeps each teller's own."""
-    of_sessions = [held(n) for n in draw(st.lists(st.integers(0, 9), max_size=14))]
+    """All that is told of one pair, sessions told twice included, in an order that keeps each teller's own.
+
+    Where the pair ends all sessions were held by then.
+    """
+    early = [ENDED_AT - timedelta(days=n) for n in range(10)]
+    of_sessions = [held(n, early[n]) for n in draw(st.lists(st.integers(0, 9), max_size=14))]
     of_pair: list[PairReflectionsCommand] = [BEGIN, CLOSE] if ends else [BEGIN]
     turns = draw(st.permutations([True] * len(of_pair) + [False] * len(of_sessions)))
     pair, sessions = iter(of_pair), iter(of_sessions)
@@ -259,22 +309,34 @@ def test_while_a_pair_goes_on_any_order_of_what_is_told_ends_in_the_same_request
     assert len(found) == len(set(found))
     assert set(found) == due(len(sessions) // 2, ended=False)
     assert isinstance(state, Running)
-    assert state.held == sessions
+    assert state.held.keys() == sessions
 
 
 @drawn(tellings(ends=True))
-def test_whatever_the_order_all_are_asked_at_both_ends_and_no_pulse_follows_the_end(
+def test_whatever_is_heard_first_the_same_is_asked_of_a_pair_that_ends(
     commands: list[PairReflectionsCommand],
 ) -> None:
-    """Which sessions were heard of before the end is all that the order can change."""
-    before = commands[: commands.index(CLOSE)]
-    sessions = {each.session_id for each in before if isinstance(each, CountSession)}
-    events, _ = told(commands)
+    """An outage in which the end of a pair overtakes its sessions changes nothing."""
+    sessions = {each.session_id for each in commands if isinstance(each, CountSession)}
+    events, state = told(commands)
     found = requests(events)
     assert len(found) == len(set(found))
     assert set(found) == due(len(sessions) // 2, ended=True)
-    assert [stage for _, stage in found[-2:]] == [Stage.END, Stage.END]
-    assert events[-1] == ReflectionsClosed()
+    assert events.count(CLOSED) == 1
+    assert isinstance(state, Over)
+    assert state.held.keys() == sessions
+
+
+@drawn(tellings(ends=True), st.sets(st.integers(10, 19)))
+def test_sessions_held_after_the_end_and_heard_of_after_it_ask_nothing(
+    commands: list[PairReflectionsCommand], late: set[int]
+) -> None:
+    """Wherever they come between those that were held in time."""
+    after = [held(n, ENDED_AT + timedelta(days=n)) for n in sorted(late)]
+    end = commands.index(CLOSE) + 1
+    mingled: list[PairReflectionsCommand] = [*commands[:end], *after, *commands[end:], *after]
+    assert set(requests(told(mingled)[0])) == set(requests(told(commands)[0]))
+    assert told(mingled)[1] == told(commands)[1]
 
 
 @drawn(tellings(ends=True), st.data())

@@ -12,11 +12,11 @@ from upwell_shared.contracts import feedback as told
 
 def publishing(stream_id: UUID, event: Any, state: Any) -> Iterable[PublishedEvent]:  # noqa: ARG001 the signature is the chassis's
     match event, state:
-        case reflections.ReflectionRequested() as asked, reflections.Running(pair=pair):
+        case reflections.ReflectionRequested() as asked, reflections.Running() | reflections.Over():
             yield told.ReflectionRequested(
                 reflection_id=asked.reflection_id,
-                pair_id=pair.pair_id,
-                programme_id=pair.programme_id,
+                pair_id=state.pair.pair_id,
+                programme_id=state.pair.programme_id,
                 person_id=asked.person_id,
                 stage=asked.stage.value,
                 due_on=asked.due_on,

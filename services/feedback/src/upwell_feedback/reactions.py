@@ -34,6 +34,7 @@ def count_the_session(consumed: Consumed) -> Iterable[Send]:
         count = CountSession(
             programme_id=event.programme_id,
             session_id=event.session_id,
+            held_at=consumed.recorded_at,
             asking=BY_DEFAULT,
             now=consumed.recorded_at,
         )
@@ -43,7 +44,12 @@ def count_the_session(consumed: Consumed) -> Iterable[Send]:
 def ask_at_the_end(consumed: Consumed) -> Iterable[Send]:
     """Whenever a pair is complete or has ended, both are asked once more, in the same words either way."""
     if isinstance(event := consumed.event, PairCompleted | PairEnded):
-        close = CloseReflections(programme_id=event.programme_id, asking=BY_DEFAULT, now=consumed.recorded_at)
+        close = CloseReflections(
+            programme_id=event.programme_id,
+            ended_at=consumed.recorded_at,
+            asking=BY_DEFAULT,
+            now=consumed.recorded_at,
+        )
         yield Send(stream_of(event.pair_id), close)
 
 

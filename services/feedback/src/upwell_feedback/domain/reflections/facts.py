@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
-from typing import assert_never
+from datetime import date, datetime
+from typing import ClassVar, assert_never
 from uuid import UUID
 
 from upwell_feedback.domain.stages import Stage
@@ -31,9 +31,15 @@ class ReflectionsBegun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCounted:
-    """A session was held, which may have been heard before the pair was."""
+    """A session was held, which may have been heard before the pair was, or after its end.
+
+    `held_at` is when both had said so, None where that was not kept; such a session was heard of before the end.
+    """
+
+    schema_version: ClassVar[int] = 2
 
     session_id: UUID
+    held_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,14 @@ class ReflectionRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReflectionsClosed:
-    """The pair is complete or has ended: after the requests that come with this there is none."""
+    """The pair is complete or has ended: after this only pulses are asked whose sessions were held by then.
+
+    `ended_at` is when that came to pass, None where that was not kept; then no session counts any more.
+    """
+
+    schema_version: ClassVar[int] = 2
+
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,27 +103,36 @@ class Answered:
 
 Reflection = Asked | Answered
 
+Held = Mapping[UUID, datetime | None]
+"""The sessions that were counted, and when each was held."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
     """The pair itself is not known here yet; sessions of it may be."""
 
-    held: frozenset[UUID] = frozenset()
+    held: Held = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     pair: ReflectionsBegun
-    held: frozenset[UUID]
+    held: Held
     reflections: Mapping[UUID, Reflection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """No more is asked; what was asked may still be answered."""
+    """Sessions held before the end may still be heard of; what was asked may still be answered."""
 
     pair: ReflectionsBegun
+    held: Held
     reflections: Mapping[UUID, Reflection]
+    ended_at: datetime | None
+
+    def was_held_in_time(self, held_at: datetime | None) -> bool:
+        """Whether a session counts; one held at the moment of the end does."""
+        return held_at is None or (self.ended_at is not None and held_at <= self.ended_at)
 
 
 Known = Running | Over
@@ -121,12 +143,14 @@ def evolve(state: State, event: PairReflectionsEvent) -> State:
     match event:
         case ReflectionsBegun():
             return Running(event, state.held) if isinstance(state, Unheard) else state
-        case SessionCounted(session_id=session_id):
-            return state if isinstance(state, Over) else replace(state, held=state.held | {session_id})
+        case SessionCounted(session_id=session_id, held_at=held_at):
+            return replace(state, held={**state.held, session_id: held_at})
         case ReflectionRequested():
             return _with(state, event.reflection_id, Asked(event))
-        case ReflectionsClosed():
-            return Over(state.pair, state.reflections) if isinstance(state, Running) else state
+        case ReflectionsClosed(ended_at=ended_at):
+            if not isinstance(state, Running):
+                return state
+            return Over(state.pair, state.held, state.reflections, ended_at)
         case ReflectionSubmitted():
             asked = _of(state, event.reflection_id)
             if asked is None:

@@ -1,12 +1,13 @@
 """Who is asked when, and what may be answered: refusals → commands → decide.
 
 Both of a pair are asked at its start, after every second session held, and at its end. What is heard of a pair and of
-its sessions comes from two services, in any order: sessions are remembered until the pair is known.
+its sessions comes from two services, in any order: sessions are remembered until the pair is known, and one that was
+held before the pair's end counts however late it is heard of.
 """
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final, assert_never
+from typing import ClassVar, Final, assert_never
 from uuid import UUID, uuid5
 
 from upwell_feedback.domain.question_set import Asking
@@ -78,19 +79,25 @@ class BeginReflections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountSession:
-    """A session of the pair was held."""
+    """A session of the pair was held, as both had said by `held_at`."""
+
+    schema_version: ClassVar[int] = 2
 
     programme_id: UUID
     session_id: UUID
+    held_at: datetime
     asking: Asking
     now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseReflections:
-    """The pair is complete, or has ended."""
+    """The pair is complete, or has ended, since `ended_at`."""
+
+    schema_version: ClassVar[int] = 2
 
     programme_id: UUID
+    ended_at: datetime
     asking: Asking
     now: datetime
 
@@ -128,7 +135,7 @@ def decide(command: PairReflectionsCommand, state: State) -> list[PairReflection
             if not isinstance(state, Running):
                 return []
             end = _requests(command, state.pair, Stage.END, 1)
-            return [*end, ReflectionsClosed()]
+            return [*end, ReflectionsClosed(ended_at=command.ended_at)]
         case SubmitReflection():
             return _submit(command, state)
         case ChangeVisibility():
@@ -169,21 +176,31 @@ def _begin(command: BeginReflections, state: State) -> list[PairReflectionsEvent
 
 
 def _count(command: CountSession, state: State) -> list[PairReflectionsEvent]:
-    counted = SessionCounted(session_id=command.session_id)
+    if command.session_id in state.held:
+        return []
+    counted = SessionCounted(session_id=command.session_id, held_at=command.held_at)
     match state:
-        case Over():
-            return []
-        case Unheard(held=held):
-            return [] if command.session_id in held else [counted]
+        case Unheard():
+            return [counted]
         case Running(pair=pair, held=held):
-            if command.session_id in held:
+            return [counted, *_pulse(command, pair, len(held) + 1)]
+        case Over(pair=pair, held=held):
+            if not state.was_held_in_time(command.held_at):
                 return []
-            ordinal, left = divmod(len(held) + 1, SESSIONS_A_PULSE)
-            if left:
-                return [counted]
-            return [counted, *_requests(command, pair, Stage.AFTER_SESSION, ordinal)]
+            pulse = _pulse(command, pair, sum(map(state.was_held_in_time, held.values())) + 1)
+            # One that was held after the end, but heard of before it, may have had this pulse asked already.
+            return [
+                counted,
+                *(request for request in pulse if request.reflection_id not in state.reflections),
+            ]
         case _:
             assert_never(state)
+
+
+def _pulse(command: CountSession, pair: ReflectionsBegun, sessions: int) -> list[ReflectionRequested]:
+    """What is asked with this many sessions; nothing, but with every second one."""
+    ordinal, left = divmod(sessions, SESSIONS_A_PULSE)
+    return [] if left else _requests(command, pair, Stage.AFTER_SESSION, ordinal)
 
 
 def _requests(
