@@ -1,11 +1,9 @@
 """Commands that need facts from elsewhere: looked up here, and put on the command."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID, uuid5
-
-import asyncpg
 
 from upwell_feedback.aggregates import PAIR_REFLECTIONS, QUESTION_SET
 from upwell_feedback.domain.question_set import (
@@ -31,11 +29,7 @@ from upwell_shared.event_store import EventStore
 from upwell_shared.events import Envelope
 from upwell_shared.handling import Handler, Intent, Outcome
 from upwell_shared.privacy import Texts
-from upwell_shared.projecting import has_read, head
 from upwell_shared.todos import Carry
-from upwell_shared.web.positions import wait_until
-
-T = TypeVar("T")
 
 ANSWER = "answer"
 """The field of texts that are answers."""
@@ -129,18 +123,3 @@ def _applies(submitting: SubmitReflection, state: Reflections) -> bool:
         return bool(pair_reflections.decide(submitting, state))
     except DomainError:
         return False
-
-
-async def looked_up(
-    pool: asyncpg.Pool, projection: str, query: Callable[[], Awaitable[T | None]]
-) -> T | None:
-    """What `query` finds; asked again, once the projection has read all that was there, where that is nothing.
-
-    So nobody is refused for want of what they were told of a moment ago.
-    """
-    found = await query()
-    if found is not None:
-        return found
-    newest = await head(pool)
-    await wait_until(lambda: has_read(pool, projection, newest), timeout=1.0)
-    return await query()

@@ -6,13 +6,14 @@ from uuid import UUID
 import asyncpg
 
 from upwell_feedback.api.reading import reader_of_row
-from upwell_feedback.commands import looked_up, question_set_of_id
+from upwell_feedback.commands import question_set_of_id
 from upwell_feedback.domain.visibility import Reader
 from upwell_feedback.policies import ProgrammeFacts, ReflectionFacts, may_oversee, programme_team
 from upwell_feedback.projections import programmes, reflections
 from upwell_shared import units
 from upwell_shared.errors import NotFound
 from upwell_shared.event_store import EventStore
+from upwell_shared.looking_up import looked_up
 from upwell_shared.web.policies import CurrentPrincipal, Principal
 
 
