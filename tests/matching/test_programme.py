@@ -1,7 +1,7 @@
 """Programmes and their cohorts."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from upwell_matching.domain.cohort import (
     CohortAlreadyOpened,
     CohortClosed,
     CohortIsClosed,
+    CohortIsOver,
     CohortOpened,
     EndsBeforeItStarts,
     LastsTooLong,
@@ -179,4 +180,7 @@ def test_a_closed_cohort_is_not_relied_upon() -> None:
     given_cohort(COHORT_OPENED).when(CloseCohort(), CloseCohort()).then(CohortClosed())
     given_cohort(*COHORT_EXAMPLES).when(RelyOnCohort()).then_refused(CohortIsClosed)
     given_cohort().when(RelyOnCohort()).then_refused(UnknownCohort)
+    last = COHORT_OPENED.ends_on
+    given_cohort(COHORT_OPENED).when(RelyOnCohort(today=last - timedelta(days=1))).then()
+    given_cohort(COHORT_OPENED).when(RelyOnCohort(today=last)).then_refused(CohortIsOver)
     given_cohort().when(CloseCohort()).then_refused(UnknownCohort)

@@ -222,7 +222,7 @@ async def start_match_run(
     return await means.handler.handle(
         Intent(MATCH_RUN, match_run_id, starting),
         Intent(MATCH_RUN_SLOT, slot_id(cohort_id), TakeMatchRunSlot(match_run_id=match_run_id)),
-        Intent(COHORT, cohort_id, RelyOnCohort()),
+        Intent(COHORT, cohort_id, RelyOnCohort(today=means.clock.now().date())),
         envelope=command.envelope,
         fingerprint=command.fingerprint,
         body={"match_run_id": str(match_run_id)},

@@ -74,6 +74,10 @@ class CohortIsClosed(DomainError):
     """This cohort is closed: it takes no more enrolments and proposes no more pairs."""
 
 
+class CohortIsOver(DomainError):
+    """The last day of this cohort has passed: open another one."""
+
+
 class EndsBeforeItStarts(DomainError):
     """A cohort ends on a later day than it starts."""
 
@@ -97,7 +101,11 @@ class CloseCohort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelyOnCohort:
-    """What is done beside this holds only while the cohort is open: nothing happens, or a refusal."""
+    """What is done beside this holds only while the cohort is open, and, where a day is given, has not come to its last
+    day: nothing happens, or a refusal.
+    """
+
+    today: date | None = None
 
 
 CohortCommand = OpenCohort | CloseCohort | RelyOnCohort
@@ -116,6 +124,8 @@ def decide(command: CohortCommand, state: State) -> list[CohortEvent]:
                 raise UnknownCohort
             if isinstance(state, ClosedCohort):
                 raise CohortIsClosed
+            if command.today is not None and state.ends_on <= command.today:
+                raise CohortIsOver
             return []
         case _:
             assert_never(command)
