@@ -90,6 +90,9 @@ class Play:
         for number in range(1, self._cast.rounds + 1):
             await self._round(number, played, cohort_id)
         await self._complete()
+        # Whoever looks around afterwards finds an open one at the end.
+        last = self._pairs[-1].pair_id
+        played.pairs = [*(pair_id for pair_id in played.pairs if pair_id != last), last]
         await self._reflect(played, "last reflections")
         return played
 
