@@ -7,10 +7,12 @@ from uuid import UUID, uuid4, uuid5
 import pytest
 
 from tests.gateway.telling import NOON
+from tests.gateway.test_parts import names
 from tests.gateway.world import World
 from upwell_gateway.api.pages import bodies
-from upwell_shared.contracts import matching, sessions
+from upwell_shared.contracts import directory, matching, sessions
 from upwell_shared.web.commands import Body
+from upwell_shared.web.policies import Principal, UserRole
 
 
 def fits(model: type[Body], page: Any) -> Any:
@@ -72,6 +74,15 @@ async def test_the_page_of_a_pair_shows_its_facts_and_all_that_happened_in_order
     assert page["parts"] is None
 
 
+def overseers_too(world: World, *members: UUID) -> list[str]:
+    """The members of the pair, and tokens of theirs with which they are of the programme's team as well."""
+    for role in (UserRole.COORDINATOR, UserRole.HR_ADMIN):
+        for member in members:
+            units = frozenset({world.story.acme})
+            world.tokens.known[f"{member} {role}"] = Principal(member, frozenset({role}), units)
+    return [name for name in world.tokens.known if name.startswith(tuple(map(str, members)))]
+
+
 async def test_why_a_pair_ended_and_what_it_breaks_is_for_the_programme_team_alone(world: World) -> None:
     story = world.story
     await story.open()
@@ -97,13 +108,18 @@ async def test_why_a_pair_ended_and_what_it_breaks_is_for_the_programme_team_alo
     assert {"PairRuleBreached", "PairRuleRestored", "PairEndExplained"} <= {
         m["type"] for m in theirs["timeline"]
     }
-    for member in ("mentor", "mentee"):
+    seen = []
+    for member in ("mentor", "mentee", *overseers_too(world, story.mentor, story.mentee)):
         page = await world.see(f"pairs/{story.pair}", member)
+        seen.append(page)
         assert (page["state"], page["inside"]) == ("ended", None)
+        assert "PairEnded" in {m["type"] for m in page["timeline"]}
         text = str(page)
         assert "not_a_fit" not in text
         assert "RuleBreached" not in text
         assert "EndExplained" not in text
+    assert len(seen) == 6
+    assert all(page == seen[0] for page in seen)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +143,16 @@ async def test_a_proposal_that_led_nowhere_says_how_and_to_its_members_not_why(
     await story.tell(story.pair, event(**story.about, **more))
     assert (await world.ask("GET", f"/v1/pages/pairs/{story.pair}", "mentor")).status_code == 404
     await story.propose()
-    page = fits(bodies.PairPage, await world.see(f"pairs/{story.pair}", "mentor"))
-    assert page["state"] == state
-    assert not {"too_close", "left"} & {m["detail"] for m in page["timeline"]}
+    for member in ("mentor", "mentee", *overseers_too(world, story.mentor, story.mentee)):
+        page = fits(bodies.PairPage, await world.see(f"pairs/{story.pair}", member))
+        assert (page["state"], page["inside"]) == (state, None)
+        (ended,) = (m for m in page["timeline"] if m["type"] == event.__name__)
+        assert (ended["side"], ended["detail"]) == (None, None)
     team = fits(bodies.PairPage, await world.see(f"pairs/{story.pair}", "hr"))
     assert team["inside"]["outcome_reason"] == more.get("reason")
+    assert team["inside"]["declined_by"] == more.get("side")
+    (ended,) = (m for m in team["timeline"] if m["type"] == event.__name__)
+    assert (ended["side"], ended["detail"]) == (more.get("side"), more.get("reason"))
     assert (await world.see("queue"))["items"] == []
 
 
@@ -212,6 +233,48 @@ async def test_the_page_of_a_person_shows_what_they_take_part_in(world: World) -
     assert (nobody_yet["standing"], nobody_yet["pairs"]) == (None, [])
 
 
+async def test_of_a_person_an_overseer_sees_only_what_is_of_their_own_programmes(world: World) -> None:
+    await lived(world)
+    story = world.story
+    own = {"programme": story.programme, "pair": story.pair, "partner": story.mentee}
+    # The mentor takes part in a programme of two units as well; whose team would need both.
+    story.programme, story.cohort, story.pair, story.mentee = uuid4(), uuid4(), uuid4(), uuid4()
+    wide = matching.ProgrammeOpened(programme_id=story.programme, unit_ids=[story.sales, story.elsewhere])
+    await story.tell(story.programme, wide)
+    await story.enrol(story.mentor, "mentor")
+    await story.propose()
+    await story.create()
+    world.owners["directory"].answering = names
+    path = f"people/{story.mentor}"
+
+    async def seen(who: str) -> tuple[set[str], set[str], set[str], set[str]]:
+        page = fits(bodies.PersonPage, await world.see(path, who, parts=True))
+        return (
+            {enrolment["programme_id"] for enrolment in page["enrolments"]},
+            {pair["pair_id"] for pair in page["pairs"]},
+            {reflection["pair_id"] for reflection in page["reflections"]},
+            {name["person_id"] for name in page["parts"]["names"]["content"]},
+        )
+
+    def texts(*ids: UUID) -> set[str]:
+        return set(map(str, ids))
+
+    theirs = texts(own["programme"]), texts(own["pair"]), texts(own["pair"])
+    assert await seen("coordinator") == (*theirs, texts(story.mentor, own["partner"]))
+    assert await seen("hr") == (*theirs, texts(story.mentor, own["partner"]))
+    pairs = texts(own["pair"], story.pair)
+    everything = texts(own["programme"], story.programme), pairs, pairs
+    assert await seen("mentor") == (*everything, texts(story.mentor, own["partner"], story.mentee))
+    # Somebody of the person's unit whose units cover neither programme sees that they are here, and nothing else.
+    lab = uuid4()
+    await story.tell(
+        lab, directory.UnitOpened(unit_id=lab, organisation_id=story.acme, parent_id=story.sales)
+    )
+    await story.join(story.mentor, lab)
+    world.tokens.give("of the lab", UserRole.COORDINATOR, units=frozenset({lab}))
+    assert await seen("of the lab") == (set(), set(), set(), texts(story.mentor))
+
+
 async def test_the_queue_holds_what_waits_the_oldest_first_page_by_page(world: World) -> None:
     story = world.story
     await story.open()
@@ -252,6 +315,32 @@ async def test_the_queue_holds_what_waits_the_oldest_first_page_by_page(world: W
     foreign = await world.ask("GET", f"/v1/pages/queue?kind=disputed{cursor}")
     assert foreign.status_code == 422
     assert (await world.see("queue", "coordinator elsewhere"))["items"] == []
+
+
+async def test_the_queue_says_no_more_of_a_pair_to_its_members_than_its_page_does(world: World) -> None:
+    story = world.story
+    await story.open()
+    await story.propose()
+    one, other, *_ = members = overseers_too(world, story.mentor, story.mentee)
+    assert [item["kind"] for item in (await world.see("queue", one))["items"]] == ["proposal"]
+    await story.create()
+    await story.tell(story.pair, matching.PairRuleBreached(**story.about, rule="inversion"))
+    await story.settle(await story.book(1), sessions.SessionDisputed)
+    assert {item["kind"] for item in (await world.see("queue"))["items"]} == {"broken_rules", "disputed"}
+    for member in members:
+        (item,) = (await world.see("queue", member))["items"]
+        assert (item["kind"], item["broken_rules"]) == ("disputed", [])
+        assert (await world.see("queue?kind=broken_rules", member))["items"] == []
+    # Of other pairs of the programme they see all.
+    mentor, story.mentor = story.mentor, uuid4()
+    story.pair = uuid5(story.pair, "another")
+    await story.propose()
+    await story.create()
+    await story.tell(story.pair, matching.PairRuleBreached(**story.about, rule="independence"))
+    assert world.tokens.known[one].id == mentor
+    (item,) = (await world.see("queue?kind=broken_rules", one))["items"]
+    assert (item["pair_id"], item["broken_rules"]) == (str(story.pair), ["independence"])
+    assert (await world.see("queue?kind=broken_rules", other))["items"] == []
 
 
 async def test_a_page_waits_for_what_its_reader_has_just_done_and_says_when_it_does_not_come(

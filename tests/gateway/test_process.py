@@ -253,7 +253,7 @@ async def test_a_running_gateway_reports_no_error(
 
     async def kept() -> bool:
         read = await pool.fetchval("SELECT coalesce(sum(sequence), 0) FROM progress") == len(told)
-        return read and await pool.fetchval("SELECT count(*) FROM events") == 1
+        return bool(read and await pool.fetchval("SELECT count(*) FROM events") == 1)
 
     await until(kept)
     await service.stop()

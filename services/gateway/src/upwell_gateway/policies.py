@@ -49,6 +49,13 @@ def is_member(who: Principal, pair: PairFacts) -> bool:
     return who.id in {pair.mentor_id, pair.mentee_id}
 
 
+def sees_whole(who: Principal, pair: PairFacts) -> bool:
+    """Whether somebody is shown by whom and why a pair was declined or ended, and which rules it breaks: the programme's
+    team, but nobody of their own pair.
+    """
+    return is_team(who, pair.reach) and not is_member(who, pair)
+
+
 @policy
 def overseer(who: Principal, _: RequestFacts) -> bool:
     """Whoever works for programmes; for which, the route restricts to those whose team they are of."""

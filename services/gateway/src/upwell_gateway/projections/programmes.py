@@ -1,11 +1,14 @@
 """Which programmes there are, and for which units."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from upwell_gateway.projections.folding import Folding
+from upwell_shared import units
 from upwell_shared.contracts import Consumed
 from upwell_shared.contracts.matching import ProgrammeClosed, ProgrammeOpened
 from upwell_shared.database import Connection
@@ -21,6 +24,8 @@ CREATE TABLE programmes (
 );
 """
 
+_OF_TEAM = "SELECT programme_id FROM programmes WHERE unit_ids <@ $1::uuid[] AND unit_ids <> '{}'"
+
 
 class _Row(NamedTuple):
     programme_id: UUID
@@ -33,8 +38,8 @@ class _Row(NamedTuple):
 def _evolve(row: _Row | None, consumed: Consumed) -> _Row | None:
     match consumed.event:
         case ProgrammeOpened(programme_id=programme_id, unit_ids=unit_ids):
-            units = f"{{{','.join(map(str, unit_ids))}}}"
-            return _Row(programme_id, units, consumed.recorded_at, None)
+            held = f"{{{','.join(map(str, unit_ids))}}}"
+            return _Row(programme_id, held, consumed.recorded_at, None)
         case _:
             return row and row._replace(closed_at=consumed.recorded_at)
 
@@ -59,3 +64,9 @@ ON CONFLICT (programme_id) DO UPDATE SET closed_at = excluded.closed_at
 
 async def project(connection: Connection, events: Sequence[Consumed]) -> None:
     await _PROGRAMMES.take(connection, events)
+
+
+async def programmes_of_team(pool: asyncpg.Pool, unit_ids: Collection[UUID]) -> list[UUID]:
+    """The programmes whose team coordinators and HR of these units are of."""
+    rows = await pool.fetch(_OF_TEAM, list(await units.below(pool, unit_ids)))
+    return [row["programme_id"] for row in rows]

@@ -103,7 +103,7 @@ class ProgrammePage(Body):
 
 
 class Inside(Body):
-    """What only the programme's team is shown."""
+    """What only the programme's team is shown, and nobody of their own pair."""
 
     declined_by: matching.Side | None
     outcome_reason: matching.DeclineReason | matching.WithdrawalReason | None
@@ -141,7 +141,9 @@ class PairReflection(Body):
 
 
 class Moment(Body):
-    """An event as it was published; `detail` is the commitment, stage, rule or reason."""
+    """An event as it was published; `detail` is the commitment, stage, rule or reason. Members are told of their own pair
+    neither reasons nor which `side` declined.
+    """
 
     event_id: UUID
     at: datetime

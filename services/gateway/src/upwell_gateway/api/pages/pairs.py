@@ -14,7 +14,7 @@ from upwell_gateway.api.pages.answering import WithParts, page
 from upwell_gateway.api.pages.bodies import PairPage
 from upwell_gateway.api.pages.parts import Owners, gathered
 from upwell_gateway.forwarding import Forwarder
-from upwell_gateway.policies import PairFacts, is_team, member_or_programme_team
+from upwell_gateway.policies import PairFacts, member_or_programme_team, sees_whole
 from upwell_shared.errors import NotFound
 from upwell_shared.web.policies import CurrentPrincipal, requires
 from upwell_shared.web.routing import api_router
@@ -23,9 +23,9 @@ _MEMBERS_SEE: Final = (
     *("PairAccepted", "PairReplyReminded", "PairDeclined", "PairProposalExpired", "PairProposalWithdrawn"),
     *("SessionDisputed", "CommitmentRecorded"),
 )
-"""Of what only our own services are told; the rest, and every reason, is for the programme's team."""
+"""Of what only our own services are told; the rest, every reason, and who declined, is not for members."""
 
-# $2: for the programme's team; $3: of the internal channel, what members see.
+# $2: the whole; $3: of the internal channel, what members see.
 _PAGE: Final = """
 SELECT json_build_object(
     'pair_id', p.pair_id, 'programme_id', p.programme_id, 'cohort_id', p.cohort_id,
@@ -69,7 +69,8 @@ SELECT json_build_object(
     'timeline', (
         SELECT coalesce(json_agg(json_build_object(
             'event_id', t.event_id, 'at', t.at, 'owner', t.owner, 'type', t.type, 'session_id', t.session_id,
-            'reflection_id', t.reflection_id, 'person_id', t.person_id, 'side', t.side,
+            'reflection_id', t.reflection_id, 'person_id', t.person_id,
+            'side', CASE WHEN $2 OR t.type <> 'PairDeclined' THEN t.side END,
             'detail', CASE WHEN $2 OR NOT t.internal OR t.type = 'CommitmentRecorded' THEN t.detail END
         ) ORDER BY t.at, t.owner, t.internal DESC, t.sequence, t.event_id), '[]')
         FROM timeline t WHERE t.pair_id = p.pair_id AND ($2 OR NOT t.internal OR t.type = ANY ($3::text[]))
@@ -97,10 +98,10 @@ def router(pool: asyncpg.Pool, forwarder: Forwarder, access: Access) -> APIRoute
         *,
         with_parts: WithParts = True,
     ) -> Response:
-        """Facts, sessions, reflections and everything that happened, in order. Why a pair or proposal ended, and which
-        rules it breaks, is shown to the programme's team alone.
+        """Facts, sessions, reflections and everything that happened, in order. By whom and why a pair or proposal ended,
+        and which rules it breaks, is shown to the programme's team alone, and to nobody of their own pair.
         """
-        own = await pool.fetchval(_PAGE, pair_id, is_team(who, pair.reach), _MEMBERS_SEE)
+        own = await pool.fetchval(_PAGE, pair_id, sees_whole(who, pair), _MEMBERS_SEE)
         if own is None:
             raise NotFound
         parts: Any = None

@@ -14,14 +14,16 @@ from upwell_gateway.api.pages.bodies import PersonPage
 from upwell_gateway.api.pages.parts import Owners, gathered
 from upwell_gateway.forwarding import Forwarder
 from upwell_gateway.policies import oneself_or_overseer_of_unit
-from upwell_shared.web.policies import requires
+from upwell_gateway.projections.programmes import programmes_of_team
+from upwell_shared.web.policies import CurrentPrincipal, requires
 from upwell_shared.web.routing import api_router
 
 _PERSON: Final = "SELECT person_id, standing, organisation_id, unit_id FROM people WHERE person_id = $1"
 
+# $2: only of these programmes; NULL for all.
 _ENROLMENTS: Final = """
 SELECT enrolment_id, programme_id, cohort_id, role, submitted_at, withdrawn_at
-FROM enrolments WHERE person_id = $1 ORDER BY submitted_at, enrolment_id
+FROM enrolments WHERE person_id = $1 AND ($2::uuid[] IS NULL OR programme_id = ANY ($2)) ORDER BY submitted_at, enrolment_id
 """
 
 _PAIRS: Final = """
@@ -31,13 +33,13 @@ SELECT p.pair_id, p.programme_id, CASE WHEN p.mentor_id = $1 THEN 'mentor' ELSE 
     (SELECT min(starts_at) FROM sessions s WHERE s.pair_id = p.pair_id AND s.state = 'scheduled') AS next_session_at,
     (SELECT count(*) FROM sessions s WHERE s.pair_id = p.pair_id AND s.state = 'held') AS sessions_held
 FROM pairs p LEFT JOIN pair_insides i USING (pair_id)
-WHERE p.mentor_id = $1 OR p.mentee_id = $1
+WHERE (p.mentor_id = $1 OR p.mentee_id = $1) AND ($2::uuid[] IS NULL OR p.programme_id = ANY ($2))
 ORDER BY p.proposed_at, p.pair_id
 """
 
 _REFLECTIONS: Final = """
 SELECT reflection_id, pair_id, stage, due_on, asked_at, submitted_at
-FROM reflections WHERE person_id = $1 ORDER BY asked_at, reflection_id
+FROM reflections WHERE person_id = $1 AND ($2::uuid[] IS NULL OR programme_id = ANY ($2)) ORDER BY asked_at, reflection_id
 """
 
 
@@ -51,20 +53,24 @@ def router(pool: asyncpg.Pool, forwarder: Forwarder, access: Access) -> APIRoute
     )
     async def person_page(
         request: Request,
+        who: CurrentPrincipal,
         person_id: UUID,
         fresh: Annotated[bool, Depends(access.fresh)],
         *,
         with_parts: WithParts = True,
     ) -> Response:
-        """Enrolments, pairs, sessions and what they are asked to reflect on; never what they have answered."""
+        """Enrolments, pairs, sessions and what they are asked to reflect on; never what they have answered. To others than
+        the person only of programmes whose team the caller is of.
+        """
+        shown = None if who.id == person_id else await programmes_of_team(pool, who.units)
         async with (
             pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             person = await connection.fetchrow(_PERSON, person_id)
-            enrolments = await connection.fetch(_ENROLMENTS, person_id)
-            pairs = await connection.fetch(_PAIRS, person_id)
-            reflections = await connection.fetch(_REFLECTIONS, person_id)
+            enrolments = await connection.fetch(_ENROLMENTS, person_id, shown)
+            pairs = await connection.fetch(_PAIRS, person_id, shown)
+            reflections = await connection.fetch(_REFLECTIONS, person_id, shown)
         unknown = {"person_id": person_id, "standing": None, "organisation_id": None, "unit_id": None}
         parts: Any = None
         if with_parts:

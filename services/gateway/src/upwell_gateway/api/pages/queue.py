@@ -15,16 +15,13 @@ from upwell_gateway.api.pages.bodies import QueueKind, QueuePage
 from upwell_gateway.api.pages.parts import Owners, gathered
 from upwell_gateway.forwarding import Forwarder
 from upwell_gateway.policies import overseer
-from upwell_shared import units
+from upwell_gateway.projections.programmes import programmes_of_team
 from upwell_shared.clock import Clock
 from upwell_shared.web.cursors import Listing, Paging
 from upwell_shared.web.policies import CurrentPrincipal, requires
 from upwell_shared.web.routing import api_router
 
-_THEIRS: Final = (
-    "SELECT array_agg(programme_id) FROM programmes WHERE unit_ids <@ $1::uuid[] AND unit_ids <> '{}'"
-)
-
+# $7: the caller, who is not told which rules their own pair breaks. All else is on the page of the pair for members too.
 # A session may be known before its pair is, since they come from different owners.
 _QUEUE: Final = """
 WITH waiting (kind, id, since, programme_id, pair_id, session_id, reply_by, reminded, broken_rules) AS (
@@ -48,7 +45,7 @@ WITH waiting (kind, id, since, programme_id, pair_id, session_id, reply_by, remi
             CASE WHEN independence_broken_at IS NOT NULL THEN 'independence' END
         ], NULL)
     FROM pair_insides i JOIN pairs p USING (pair_id)
-    WHERE i.programme_id = ANY ($1) AND p.state IN ('active', 'paused')
+    WHERE i.programme_id = ANY ($1) AND p.state IN ('active', 'paused') AND $7 NOT IN (p.mentor_id, p.mentee_id)
       AND (inversion_broken_at IS NOT NULL OR independence_broken_at IS NOT NULL)
 )
 SELECT waiting.*, mentor_id, mentee_id
@@ -72,13 +69,13 @@ def router(pool: asyncpg.Pool, forwarder: Forwarder, access: Access, clock: Cloc
         with_parts: WithParts = True,
     ) -> Response:
         """Proposals without both answers, disputed and unconfirmed sessions, and open pairs that break a rule, of the
-        programmes whose team the caller is of.
+        programmes whose team the caller is of. That their own pair breaks a rule is not shown to a member.
         """
         listing = Listing("queue", kind=kind)
         at, *place = listing.decode(paging.cursor) if paging.cursor else (None, None, None)
         since = None if at is None else datetime.fromisoformat(str(at))
-        programmes = await pool.fetchval(_THEIRS, list(await units.below(pool, who.units)))
-        rows = await pool.fetch(_QUEUE, programmes or [], kind, since, *place, paging.limit + 1)
+        programmes = await programmes_of_team(pool, who.units)
+        rows = await pool.fetch(_QUEUE, programmes, kind, since, *place, paging.limit + 1, who.id)
         now = clock.now()
         items = [_item(row, now) for row in rows[: paging.limit]]
         parts: Any = None
