@@ -23,6 +23,7 @@ from upwell_directory.domain.person import (
     GiveConsent,
     Gone,
     JoinPerson,
+    KeepPerson,
     LeaveIsOver,
     ManagerBelow,
     ManagerOfOneself,
@@ -74,6 +75,7 @@ EVERY_COMMAND = (
     WithdrawConsent(purpose=Purpose.QUOTES),
     ErasePerson(),
     AcknowledgeErasure(),
+    KeepPerson(),
 )
 
 given_person = Given(person)
@@ -175,7 +177,7 @@ def test_nothing_happens_to_nobody_but_joining(command: Any) -> None:
     match command:
         case JoinPerson():
             story.then(JOINED)
-        case AcknowledgeErasure():
+        case AcknowledgeErasure() | KeepPerson():
             story.then()
         case _:
             story.then_refused(UnknownPerson)
@@ -184,7 +186,7 @@ def test_nothing_happens_to_nobody_but_joining(command: Any) -> None:
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda command: type(command).__name__)
 def test_erased_is_for_good(command: Any) -> None:
     story = given_person(JOINED, PersonLeft(), PersonErased(), ErasureAcknowledged()).when(command)
-    if isinstance(command, ErasePerson | AcknowledgeErasure):
+    if isinstance(command, ErasePerson | AcknowledgeErasure | KeepPerson):
         story.then()
     else:
         story.then_refused(PersonIsErased)

@@ -21,6 +21,8 @@ from upwell_directory.api.bodies import (
 from upwell_directory.domain.person import (
     ErasePerson,
     GiveConsent,
+    JoinPerson,
+    MovePerson,
     PersonCommand,
     Purpose,
     RecordLeaving,
@@ -56,10 +58,8 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
     facts = person_facts(pool)
     changes_person = [requires(hr_admin_of_person, facts, hidden=True)]
 
-    async def carry_out(
-        command: Command, person_id: UUID, change: PersonCommand, if_match: int | None = None
-    ) -> Response:
-        intent = Intent(PERSON, person_id, change, if_match)
+    async def carry_out(command: Command, person_id: UUID, change: PersonCommand) -> Response:
+        intent = Intent(PERSON, person_id, change)
         return answer(
             await handler.handle(intent, envelope=command.envelope, fingerprint=command.fingerprint)
         )
@@ -72,18 +72,23 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
         await require_within(pool, who, body.unit_id)
         # Of the command, so that a retry completes what a first try began.
         person_id = uuid5(command.envelope.command_id, "person")
-        joining = await commands.join_person(pool, person_id, body.organisation_id, body.place())
-        if commands.may_join(joining):
-            await contacts.write_first(pool, person_id, body.organisation_id, body.contact())
-        return answer(
-            await handler.handle(
-                Intent(PERSON, person_id, joining),
-                envelope=command.envelope,
-                fingerprint=command.fingerprint,
-                body={"person_id": str(person_id)},
-            ),
-            201,
+
+        async def write_names(placed: JoinPerson | MovePerson) -> None:
+            if commands.may_join(placed):
+                await contacts.write_first(pool, person_id, body.organisation_id, body.contact())
+
+        outcome = await commands.place(
+            handler,
+            pool,
+            person_id,
+            body.place(),
+            commands.joining(person_id, body.organisation_id, body.place()),
+            envelope=command.envelope,
+            fingerprint=command.fingerprint,
+            body={"person_id": str(person_id)},
+            first=write_names,
         )
+        return answer(outcome, 201)
 
     @routes.get("/people", dependencies=[requires(overseer)])
     async def people(
@@ -135,8 +140,17 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
     ) -> Response:
         """Another unit, grade, manager or role; all of it is said, and what stays is said again."""
         await require_within(pool, who, body.unit_id)
-        moving = await commands.move_person(pool, person_id, body.place())
-        return await carry_out(command, person_id, moving, if_match)
+        outcome = await commands.place(
+            handler,
+            pool,
+            person_id,
+            body.place(),
+            commands.moving(person_id, body.place()),
+            envelope=command.envelope,
+            fingerprint=command.fingerprint,
+            if_match=if_match,
+        )
+        return answer(outcome)
 
     @routes.post("/people/{person_id}/leave", dependencies=changes_person)
     async def send_on_leave(command: Command, person_id: UUID, body: LeaveToTake) -> Response:

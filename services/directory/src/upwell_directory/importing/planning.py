@@ -10,7 +10,6 @@ from upwell_directory.contacts import Contact
 from upwell_directory.domain.ladder import HIGHEST, LOWEST
 from upwell_directory.domain.person import Place
 from upwell_directory.importing.reading import Fault, Row
-from upwell_directory.projections.people_by_unit import LONGEST_LINE
 from upwell_directory.projections.people_by_unit import Row as Person
 from upwell_directory.projections.unit_tree import Unit
 
@@ -51,7 +50,7 @@ class UnitStep:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PersonStep:
-    """A row that fits. `line_above` is who will be above this person once the whole file is applied."""
+    """A row that fits."""
 
     line: int
     action: Action
@@ -60,7 +59,6 @@ class PersonStep:
     contact: Contact
     writes_contact: bool
     place: Place
-    line_above: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +262,7 @@ def _in_order(good: Mapping[Key, _Candidate], known: Known) -> list[list[PersonS
     for candidate in good.values():
         line = _line(candidate.manager_id, managers, known)
         above = sum(1 for person_id in line if person_id in managers)
-        groups.setdefault(above, []).append(_step(candidate, tuple(line[:LONGEST_LINE]), known))
+        groups.setdefault(above, []).append(_step(candidate, known))
     return [groups[above] for above in sorted(groups)]
 
 
@@ -277,7 +275,7 @@ def _line(manager_id: UUID | None, managers: Mapping[UUID, UUID | None], known: 
     return list(line)
 
 
-def _step(candidate: _Candidate, line: tuple[UUID, ...], known: Known) -> PersonStep:
+def _step(candidate: _Candidate, known: Known) -> PersonStep:
     row = candidate.row
     place = Place(
         unit_id=candidate.unit_id,
@@ -301,7 +299,7 @@ def _step(candidate: _Candidate, line: tuple[UUID, ...], known: Known) -> Person
     else:
         action = "correct" if writes_contact else "unchanged"
     return PersonStep(
-        row.line, action, candidate.person_id, candidate.key[0], row.contact, writes_contact, place, line
+        row.line, action, candidate.person_id, candidate.key[0], row.contact, writes_contact, place
     )
 
 

@@ -11,8 +11,9 @@ import asyncpg
 
 from upwell_directory import contacts
 from upwell_directory.aggregates import ORGANISATION, PERSON
+from upwell_directory.commands import many_place_facts, up_to_date
 from upwell_directory.domain.organisation import OpenUnit
-from upwell_directory.domain.person import JoinPerson, MovePerson, PlaceFacts, UnitFacts
+from upwell_directory.domain.person import JoinPerson, MovePerson, PlaceFacts
 from upwell_directory.importing.planning import Known, PersonStep, Plan, UnitStep, counts, plan
 from upwell_directory.importing.reading import Fault, File, Row, read
 from upwell_directory.projections import people_by_unit, unit_tree
@@ -20,9 +21,7 @@ from upwell_shared.decider import DomainError
 from upwell_shared.errors import IdempotencyKeyReused
 from upwell_shared.events import Envelope
 from upwell_shared.handling import Handler, Intent
-from upwell_shared.projecting import has_read, head
 from upwell_shared.web.commands import Body
-from upwell_shared.web.positions import wait_until
 
 _CHUNK: Final = 100
 _MOST_FAULTS_SHOWN: Final = 1_000
@@ -85,7 +84,7 @@ class Import:
         self._reach = reach
 
     async def dry_run(self, content: bytes) -> Report:
-        """What `run` would do. Raises Malformed."""
+        """What `run` would do. Raises Malformed, Unavailable."""
         file, todo = await self._prepare(content)
         return _report("planned", file, todo, _faults(file, todo))
 
@@ -93,7 +92,7 @@ class Import:
         """Imports for about so many seconds, and at least one chunk. With bad rows it does nothing, unless they are to be passed over.
 
         Raises Malformed; IdempotencyKeyReused for another file under the same id; ConcurrentUpdate when others
-        changed the same people meanwhile: run it again.
+        changed the same people meanwhile, Unavailable when own tables run too far behind: run it again.
         """
         began = time.monotonic()
         if (earlier := await self._earlier()) is not None:
@@ -132,10 +131,7 @@ class Import:
         return file, await asyncio.to_thread(plan, file.rows, known)
 
     async def _look_up(self, rows: Sequence[Row]) -> Known:
-        newest = await head(self._pool)
-        for projection in (unit_tree, people_by_unit):
-            name = projection.name
-            await wait_until(lambda name=name: has_read(self._pool, name, newest))  # type: ignore[misc] # bound now
+        await up_to_date(self._pool)
         units = await unit_tree.open_units_around(self._pool, [*self._reach])
         organisations = {unit.organisation_id for unit in units}
         named = {row.contact.external_id for row in rows}
@@ -171,13 +167,13 @@ class Import:
             (step.person_id, step.organisation_id, step.contact) for step in steps if step.writes_contact
         ]
         await contacts.write_many(self._pool, changed)
-        found = await asyncio.gather(*(self._place(step) for step in steps))
+        # Others change people and units, too. Nobody in a chunk stands above another of it: what is known before it
+        # holds for each of its rows.
+        facts = await many_place_facts(self._pool, [step.place for step in steps])
+        found = await asyncio.gather(*map(self._place, steps, facts))
         return [fault for fault in found if fault is not None]
 
-    async def _place(self, step: PersonStep) -> Fault | None:
-        known = PlaceFacts(
-            unit=UnitFacts(organisation_id=step.organisation_id, is_open=True), line=step.line_above
-        )
+    async def _place(self, step: PersonStep, known: PlaceFacts) -> Fault | None:
         command: JoinPerson | MovePerson
         match step.action:
             case "create":

@@ -1,6 +1,6 @@
 """Who is where: each person's place, standing and consents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import date
 from typing import Any, assert_never
@@ -77,14 +77,14 @@ ORDER BY p.person_id LIMIT $5
 """
 
 _LINE = """
-WITH RECURSIVE line (person_id, manager_id, level) AS (
-    SELECT person_id, manager_id, 1 FROM people WHERE person_id = $1 AND standing IN ('employed', 'on_leave')
+WITH RECURSIVE line (person_id, manager_id, version, level) AS (
+    SELECT person_id, manager_id, version, 1 FROM people WHERE person_id = $1 AND standing IN ('employed', 'on_leave')
     UNION ALL
-    SELECT p.person_id, p.manager_id, line.level + 1
+    SELECT p.person_id, p.manager_id, p.version, line.level + 1
     FROM line JOIN people p ON p.person_id = line.manager_id
     WHERE line.level < $2
 )
-SELECT coalesce(array_agg(person_id ORDER BY level), '{}') FROM line
+SELECT person_id, version FROM line ORDER BY level
 """
 
 _HEADCOUNT = "SELECT count(*) FROM people WHERE unit_id = $1 AND standing IN ('employed', 'on_leave')"
@@ -206,9 +206,28 @@ async def with_all_above(pool: asyncpg.Pool, person_ids: Sequence[UUID]) -> dict
     return found
 
 
-async def line(pool: asyncpg.Pool, manager_id: UUID, most: int = LONGEST_LINE) -> tuple[UUID, ...]:
-    """A manager, their manager and so on, upwards; empty when the manager does not work here at present."""
-    return tuple(await pool.fetchval(_LINE, manager_id, most))
+async def line(pool: asyncpg.Pool, manager_id: UUID, most: int = LONGEST_LINE) -> dict[UUID, int]:
+    """A manager, their manager and so on, upwards, each with the version of their stream; none when the manager does
+    not work here at present.
+    """
+    return {row["person_id"]: row["version"] for row in await pool.fetch(_LINE, manager_id, most)}
+
+
+def line_in(known: Mapping[UUID, Row], manager_id: UUID | None) -> tuple[UUID, ...] | None:
+    """`line` among these people; None when the manager named does not work here at present."""
+    first = None if manager_id is None else known.get(manager_id)
+    if manager_id is not None and (first is None or first.standing not in {"employed", "on_leave"}):
+        return None
+    found: dict[UUID, None] = {}
+    while (
+        manager_id is not None
+        and manager_id in known
+        and manager_id not in found
+        and len(found) < LONGEST_LINE
+    ):
+        found[manager_id] = None
+        manager_id = known[manager_id].manager_id
+    return tuple(found)
 
 
 async def headcount(pool: asyncpg.Pool, unit_id: UUID) -> int:

@@ -68,6 +68,10 @@ _UNIT = """
 SELECT u.*, o.version FROM units u JOIN organisations o USING (organisation_id) WHERE u.unit_id = $1
 """
 
+_THESE = """
+SELECT u.*, o.version FROM units u JOIN organisations o USING (organisation_id) WHERE u.unit_id = ANY ($1)
+"""
+
 _ORGANISATION = "SELECT version, grade_labels, grades FROM organisations WHERE organisation_id = $1"
 
 _UNITS = """
@@ -127,6 +131,11 @@ async def unit(pool: asyncpg.Pool, unit_id: UUID) -> Unit | None:
     """An open or closed unit; None for one that is not known here."""
     row = await pool.fetchrow(_UNIT, unit_id)
     return None if row is None else _unit(row)
+
+
+async def these(pool: asyncpg.Pool, unit_ids: Sequence[UUID]) -> dict[UUID, Unit]:
+    """Those of them that are known here, open or closed."""
+    return {row["unit_id"]: _unit(row) for row in await pool.fetch(_THESE, unit_ids)}
 
 
 async def units(

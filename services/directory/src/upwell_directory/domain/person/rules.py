@@ -107,6 +107,11 @@ class MovePerson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepPerson:
+    """Nothing happens to this person. Sent with the version that was seen, beside what was decided on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendOnLeave:
     until: date | None
     today: date
@@ -145,6 +150,7 @@ class AcknowledgeErasure:
 PersonCommand = (
     JoinPerson
     | MovePerson
+    | KeepPerson
     | SendOnLeave
     | ReturnFromLeave
     | RecordLeaving
@@ -161,6 +167,8 @@ def decide(command: PersonCommand, state: State) -> list[PersonEvent]:
             return _join(command, state)
         case MovePerson():
             return _move(command, state)
+        case KeepPerson():
+            return []
         case SendOnLeave():
             return _send_on_leave(command, state)
         case ReturnFromLeave():
