@@ -42,6 +42,7 @@ TABLE = [
     Bad(409, "session-in-the-past", body={"starts_at": "2026-03-02T10:30:00Z"}),
     Bad(409, "session-in-the-past", body={"starts_at": "0001-01-01T00:00:00+14:00"}),
     Bad(409, "session-too-far-ahead", body={"starts_at": "9999-12-31T23:59:59-14:00"}),
+    Bad(409, "session-after-the-end", body={"starts_at": "2026-09-02T00:00:00Z"}),
     Bad(409, "session-too-far-ahead", body={"starts_at": "2027-03-05T09:00:00Z"}),
     Bad(409, "overlapping-session", body={"starts_at": "2026-03-04T12:00:00+02:15"}),
     Bad(428, "version-required", "/{coming}/move", SOON),

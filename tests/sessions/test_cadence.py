@@ -50,6 +50,7 @@ from upwell_sessions.domain.cadence import (
     RecordSilence,
     ResumeCadence,
     Scheduled,
+    SessionAfterTheEnd,
     SessionBooked,
     SessionCancelled,
     SessionConfirmed,
@@ -94,6 +95,7 @@ PLAN = Plan(
     ends_on=date(2026, 9, 1),
 )
 OPENED = CadenceOpened(plan=PLAN)
+LONG = CadenceOpened(plan=replace(PLAN, ends_on=date(2027, 9, 1)))
 BOOK = BookSession(session_id=ONE, side=MENTOR, starts_at=NOON, minutes=None, now=NOW)
 BOOKED = SessionBooked(session_id=ONE, number=1, starts_at=NOON, minutes=45, by=MENTOR)
 MOVE = MoveSession(session_id=ONE, side=MENTEE, starts_at=NOON + WEEK, minutes=None, now=NOW)
@@ -243,7 +245,25 @@ def test_the_edges_of_what_may_be_booked_are_inside() -> None:
         {"minutes": 5},
         {"minutes": 480},
     ):
-        given_cadence(OPENED).when(replace(BOOK, **changes)).then(replace(BOOKED, **changes))
+        given_cadence(LONG).when(replace(BOOK, **changes)).then(replace(BOOKED, **changes))
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))])
+@pytest.mark.parametrize("command", [BOOK, MOVE], ids=["book", "move"])
+def test_a_session_begins_by_the_last_day_of_the_pair_which_may_be_made_a_later_one(
+    command: Any, zone: timezone
+) -> None:
+    facts = (OPENED,) if isinstance(command, BookSession) else (OPENED, BOOKED)
+    midnight = datetime(2026, 9, 2, tzinfo=UTC)
+    last, after = ((midnight - INSTANT).astimezone(zone), midnight.astimezone(zone))
+    [event] = given_cadence(*facts).when(replace(command, starts_at=last)).events
+    assert isinstance(event, SessionBooked | SessionMoved)
+    assert event.starts_at == midnight - INSTANT
+    given_cadence(*facts).when(replace(command, starts_at=after)).then_refused(SessionAfterTheEnd)
+    extended = given_cadence(*facts, CadenceExtended(sessions=2, ends_on=date(2026, 9, 2)))
+    [event] = extended.when(replace(command, starts_at=after)).events
+    assert isinstance(event, SessionBooked | SessionMoved)
+    assert event.starts_at == midnight
 
 
 @pytest.mark.parametrize("earlier", [-45, -44, 0, 44, 45])
@@ -302,29 +322,29 @@ def test_a_time_is_kept_in_utc_whatever_zone_it_was_said_in() -> None:
     before = datetime(2026, 3, 29, 1, 30, tzinfo=berlin)
     after = datetime(2026, 3, 29, 3, 0, tzinfo=berlin)
     first = replace(BOOKED, starts_at=datetime(2026, 3, 29, 0, 30, tzinfo=UTC), minutes=30)
-    story = given_cadence(OPENED).when(replace(BOOK, starts_at=before, minutes=30))
+    story = given_cadence(LONG).when(replace(BOOK, starts_at=before, minutes=30))
     story.then(first)
     assert isinstance(story.state, Open)
     assert story.state.sessions[ONE].details.starts_at.tzinfo is UTC
     # An hour and a half by the wall, half an hour in truth: these touch, and with a minute more they overlap.
     second = replace(BOOK, session_id=TWO, starts_at=after)
-    given_cadence(OPENED, first).when(second).then(
+    given_cadence(LONG, first).when(second).then(
         SessionBooked(
             session_id=TWO, number=2, starts_at=datetime(2026, 3, 29, 1, tzinfo=UTC), minutes=45, by=MENTOR
         )
     )
-    given_cadence(OPENED, replace(first, minutes=31)).when(second).then_refused(OverlappingSession)
+    given_cadence(LONG, replace(first, minutes=31)).when(second).then_refused(OverlappingSession)
     # One that begins in the evening before the clocks go back, and lasts longer than the wall says.
     night = datetime(2026, 10, 25, 1, 30, tzinfo=berlin)
     late = replace(BOOKED, session_id=TWO, starts_at=datetime(2026, 10, 25, 1, tzinfo=UTC))
-    given_cadence(OPENED, late).when(replace(BOOK, starts_at=night, minutes=90)).then(
+    given_cadence(LONG, late).when(replace(BOOK, starts_at=night, minutes=90)).then(
         replace(BOOKED, number=2, starts_at=datetime(2026, 10, 24, 23, 30, tzinfo=UTC), minutes=90)
     )
-    given_cadence(OPENED, late).when(replace(BOOK, starts_at=night, minutes=91)).then_refused(
+    given_cadence(LONG, late).when(replace(BOOK, starts_at=night, minutes=91)).then_refused(
         OverlappingSession
     )
     autumn = datetime(2026, 10, 25, 2, 30, tzinfo=berlin)
-    twice = given_cadence(OPENED).when(
+    twice = given_cadence(LONG).when(
         replace(BOOK, starts_at=autumn.replace(fold=0), minutes=60),
         replace(BOOK, session_id=TWO, starts_at=autumn.replace(fold=1), minutes=60),
     )

@@ -31,6 +31,10 @@ class SessionTooFarAhead(DomainError):
     """A session begins within a year from now."""
 
 
+class SessionAfterTheEnd(DomainError):
+    """A session begins by the pair's last day, in UTC: have the pair extended first."""
+
+
 class UnfitLength(DomainError):
     """A session takes between 5 minutes and 8 hours."""
 

@@ -31,6 +31,7 @@ from upwell_sessions.domain.cadence.refusals import (
     OverlappingSession,
     OwnRecap,
     RecapChanged,
+    SessionAfterTheEnd,
     SessionHasBegun,
     SessionInThePast,
     SessionIsCancelled,
@@ -378,6 +379,8 @@ def _bookable_time(
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
         raise UnfitLength
     in_utc = starts_at.astimezone(UTC)
+    if in_utc.date() > state.plan.ends_on:
+        raise SessionAfterTheEnd
     others = (other for id_, other in state.sessions.items() if id_ != session_id and _counts(other))
     if any(other.details.overlaps(in_utc, minutes) for other in others):
         raise OverlappingSession
