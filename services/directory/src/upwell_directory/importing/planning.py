@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID, uuid5
 
 from upwell_directory.contacts import Contact
 from upwell_directory.domain.ladder import HIGHEST, LOWEST
+from upwell_directory.domain.organisation import DEEPEST, MOST_UNITS
 from upwell_directory.domain.person import Place
 from upwell_directory.importing.reading import Fault, Row
 from upwell_directory.projections.people_by_unit import Row as Person
 from upwell_directory.projections.unit_tree import Unit
+
+_NOT_REACHED: Final = "is not among your units, nor below one of them"
 
 Action = Literal["create", "move", "correct", "unchanged"]
 """`correct`: only names or addresses differ."""
@@ -107,14 +110,16 @@ class _Tree:
             return [self.roots[told]]
         return self.by_name.get((None, told.casefold()), [])
 
-    def find(self, root: UUID, names: Iterable[str]) -> UUID | None:
-        """The unit at the end of the path, added where missing; None when it is not the caller's to add to."""
+    def find(self, root: UUID, names: Iterable[str]) -> UUID | str:
+        """The unit at the end of the path, added where missing; what is wrong with it, if it cannot be."""
         unit_id, reached = root, self._reached(root)
         for name in names:
             found = self.by_name.get((unit_id, name.casefold()))
             if found is None:
                 if not reached:
-                    return None
+                    return _NOT_REACHED
+                if self._level(unit_id) >= DEEPEST:
+                    return f"is too deep: an organisation has at most {DEEPEST} levels of units"
                 step = UnitStep(
                     uuid5(self.known.import_id, f"unit/{unit_id}/{name.casefold()}"), root, unit_id, name
                 )
@@ -122,7 +127,19 @@ class _Tree:
                 found = self.by_name.setdefault((unit_id, name.casefold()), [step.unit_id])
             unit_id = found[0]
             reached = reached or self._reached(unit_id)
-        return unit_id if reached else None
+        return unit_id if reached else _NOT_REACHED
+
+    def _level(self, unit_id: UUID) -> int:
+        """How many units its path has, the root and itself among them."""
+        steps = [*self.added_above(unit_id)]
+        there = steps[-1].parent_id if steps else unit_id
+        return len(steps) + len(self.known.units[there].path)
+
+    def added_above(self, unit_id: UUID) -> Iterator[UnitStep]:
+        """The unit and those above it, upwards, as far as the file adds them."""
+        while (step := self.added.get(unit_id)) is not None:
+            yield step
+            unit_id = step.parent_id
 
     def _reached(self, unit_id: UUID) -> bool:
         unit = self.known.units.get(unit_id)
@@ -147,6 +164,10 @@ def plan(rows: Sequence[Row], known: Known) -> Plan:
             candidates[found.key] = found
             names_seen.add(row.contact.user_name.casefold())
     good, more = _with_managers(candidates, known)
+    fitting, crowded = _with_room(good, tree)
+    if crowded:
+        good, without = _with_managers(fitting, known)
+        more += [*crowded, *without]
     groups = _in_order(good, known)
     wanted = _needed(tree, {candidate.unit_id for candidate in good.values()})
     return Plan(wanted, groups, sorted([*faults, *more]))
@@ -166,8 +187,8 @@ def _candidate(row: Row, known: Known, tree: _Tree) -> _Candidate | Fault:
     if grade is None:
         return Fault(row.line, "grade", "is no grade of this organisation: see its mapping to the ladder")
     unit_id = tree.find(roots[0], row.unit)
-    if unit_id is None:
-        return Fault(row.line, "unit", "is not among your units, nor below one of them")
+    if isinstance(unit_id, str):
+        return Fault(row.line, "unit", unit_id)
     stored = known.contacts.get(key)
     person_id = uuid5(known.import_id, f"person/{key[0]}/{key[1]}") if stored is None else stored[0]
     person = known.people.get(person_id)
@@ -229,6 +250,24 @@ def _set_manager(candidate: _Candidate, good: Mapping[Key, _Candidate], known: K
         return "is nobody who works here, nor a row of this file that can be imported"
     candidate.manager_id = person.person_id
     return None
+
+
+def _with_room(
+    candidates: Mapping[Key, _Candidate], tree: _Tree
+) -> tuple[dict[Key, _Candidate], list[Fault]]:
+    """Those whose units there is still room for in their organisation, in the order of the file."""
+    units = Counter(unit.organisation_id for unit in tree.known.units.values())
+    fitting, faults, wanted = dict[Key, _Candidate](), list[Fault](), set[UUID]()
+    for key, candidate in candidates.items():
+        new = {step.unit_id for step in tree.added_above(candidate.unit_id)} - wanted
+        if new and units[key[0]] + len(new) > MOST_UNITS:
+            detail = f"is one too many: an organisation has at most {MOST_UNITS:,} open units"
+            faults.append(Fault(candidate.row.line, "unit", detail))
+        else:
+            units[key[0]] += len(new)
+            wanted |= new
+            fitting[key] = candidate
+    return fitting, faults
 
 
 def _in_circles(managers: Mapping[UUID, UUID | None], known: Known) -> set[UUID]:
@@ -305,12 +344,7 @@ def _step(candidate: _Candidate, known: Known) -> PersonStep:
 
 def _needed(tree: _Tree, used: set[UUID]) -> list[UnitStep]:
     """Of the units added on the way, those that somebody will stand in or below; parents first, as they were added."""
-    needed: set[UUID] = set()
-    for unit_id in used:
-        at = unit_id
-        while at in tree.added and at not in needed:
-            needed.add(at)
-            at = tree.added[at].parent_id
+    needed = {step.unit_id for unit_id in used for step in tree.added_above(unit_id)}
     return [step for unit_id, step in tree.added.items() if unit_id in needed]
 
 

@@ -121,7 +121,7 @@ def _row(line: int, header: Sequence[str], values: Sequence[str]) -> Row | list[
         found = error.errors(include_url=False, include_input=False)
         return [Fault(line, str(each["loc"][0]), detail_of(each)) for each in found]
     unit = tuple(part.strip() for part in told.unit.split(SEPARATOR)) if told.unit else ()
-    if any(not 1 <= len(name) <= LONGEST_NAME for name in unit):
+    if not all(_is_name(name) for name in unit):
         return [Fault(line, "unit", f"must be names of at most {LONGEST_NAME} characters, as in A / B")]
     return Row(
         line,
@@ -132,6 +132,11 @@ def _row(line: int, header: Sequence[str], values: Sequence[str]) -> Row | list[
         told.manager_external_id,
         told.in_role_since,
     )
+
+
+def _is_name(part: str) -> bool:
+    # "A / / B" and "A /" come apart into names with a separator at an edge: something is missing there.
+    return 1 <= len(part) <= LONGEST_NAME and SEPARATOR.strip() not in part.split()
 
 
 def _malformed(detail: str) -> Malformed:

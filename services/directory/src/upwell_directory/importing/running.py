@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 from uuid import UUID, uuid5
@@ -102,12 +102,12 @@ class Import:
         if faults and not skip_bad:
             return _report("refused", file, todo, faults)
         await self._pool.execute(_BEGIN, self._id, self._fingerprint)
-        for unit in todo.units:
-            await self._open(unit)
+        refused = await self._open(todo.units)
         chunks = list(_chunks(todo))
         waiting = sum(map(len, chunks))
         for chunk in chunks:
-            faults += await self._apply(chunk)
+            faults += [_refused(step, refused) for step in chunk if step.place.unit_id in refused]
+            faults += await self._apply([step for step in chunk if step.place.unit_id not in refused])
             waiting -= len(chunk)
             # Asked after a chunk, so that every request gets on, however long it took to plan.
             if waiting and time.monotonic() - began > seconds:
@@ -153,13 +153,23 @@ class Import:
             user_names=await contacts.whose(self._pool, [row.contact.user_name for row in rows]),
         )
 
-    async def _open(self, unit: UnitStep) -> None:
-        opening = OpenUnit(unit_id=unit.unit_id, parent_id=unit.parent_id, name=unit.name)
-        await self._handler.handle(
-            Intent(ORGANISATION, unit.organisation_id, opening),
-            envelope=self._part(unit.unit_id),
-            fingerprint=self._fingerprint,
-        )
+    async def _open(self, units: Sequence[UnitStep]) -> dict[UUID, str]:
+        """Opens these. Those that a rule refuses, since others have changed the tree meanwhile, with what it says."""
+        refused: dict[UUID, str] = {}
+        for unit in units:
+            if unit.parent_id in refused:
+                refused[unit.unit_id] = refused[unit.parent_id]
+                continue
+            opening = OpenUnit(unit_id=unit.unit_id, parent_id=unit.parent_id, name=unit.name)
+            try:
+                await self._handler.handle(
+                    Intent(ORGANISATION, unit.organisation_id, opening),
+                    envelope=self._part(unit.unit_id),
+                    fingerprint=self._fingerprint,
+                )
+            except DomainError as refusal:
+                refused[unit.unit_id] = str(refusal)
+        return refused
 
     async def _apply(self, steps: Sequence[PersonStep]) -> list[Fault]:
         """One chunk: names first, then one command for each person. What a rule refuses is a fault of its row."""
@@ -213,6 +223,10 @@ def _chunks(todo: Plan) -> Iterator[Sequence[PersonStep]]:
     for group in todo.groups:
         steps = [step for step in group if step.action != "unchanged"]
         yield from (steps[start : start + _CHUNK] for start in range(0, len(steps), _CHUNK))
+
+
+def _refused(step: PersonStep, refused: Mapping[UUID, str]) -> Fault:
+    return Fault(step.line, "unit", refused[step.place.unit_id])
 
 
 def _faults(file: File, todo: Plan) -> list[Fault]:
