@@ -172,7 +172,8 @@ async def test_kill_9_loses_and_doubles_nothing_from_the_first_booking_to_the_en
     others = Others(broker)
     await others.begin_logs()
     await service.start()
-    pairs = [created(uuid4(), uuid4()) for _ in range(PAIRS)]
+    last_day = (service.clock.now() + timedelta(days=180)).date()
+    pairs = [created(uuid4(), uuid4(), ends_on=last_day) for _ in range(PAIRS)]
 
     async def count(kind: str) -> int:
         return int(await pool.fetchval("SELECT count(*) FROM events WHERE type = $1", kind))

@@ -46,7 +46,9 @@ class Tokens:
         return self.known[token]
 
 
-def created(mentor: UUID, mentee: UUID, *, sessions: int = 6) -> PairCreated:
+def created(
+    mentor: UUID, mentee: UUID, *, sessions: int = 6, ends_on: date = date(2026, 9, 1)
+) -> PairCreated:
     """A pair as matching tells of it."""
     return PairCreated(
         pair_id=uuid4(),
@@ -61,7 +63,7 @@ def created(mentor: UUID, mentee: UUID, *, sessions: int = 6) -> PairCreated:
         sessions=sessions,
         days_between=14,
         minutes=45,
-        ends_on=date(2026, 9, 1),
+        ends_on=ends_on,
     )
 
 
