@@ -32,6 +32,7 @@ from upwell_sessions.domain.cadence import (
     ConfirmSession,
     Disputed,
     ExtendCadence,
+    ForgetReplacedRecaps,
     Held,
     Missed,
     MoveSession,
@@ -129,6 +130,7 @@ EVERY_COMMAND: tuple[Any, ...] = (
     SILENCE,
     WRITE,
     AGREE,
+    ForgetReplacedRecaps(),
 )
 
 

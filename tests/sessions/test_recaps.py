@@ -1,14 +1,19 @@
 """The note of a session that the two share."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from tests.sessions.world import World, running
+from tests.service_process import until
+from tests.sessions.world import World, created, running
 from tests.shared.logs import captured
+from upwell_sessions.domain.cadence import ForgetReplacedRecaps, cadence_id
 from upwell_shared.contracts.directory import PersonErased
+from upwell_shared.events import Envelope
 from upwell_shared.handling import Handler
 from upwell_shared.privacy import MAX_TEXT
 from upwell_shared.testing.databases import Dsns
@@ -83,6 +88,68 @@ async def test_a_text_whose_request_died_before_its_event_does_not_stand_in_for_
     assert (await world.seen(recap))["text"] == "Another."
     await world.done("PUT", recap, {"text": SECRET}, key="twice")
     assert (await world.seen(recap))["text"] == SECRET
+
+
+async def cleared(world: World, left: int) -> None:
+    """Returns once so many texts are left that a key opens."""
+
+    async def done() -> bool:
+        counted = "SELECT count(*) FROM texts WHERE ciphertext <> ''"
+        return bool(await world.pool.fetchval(counted) == left)
+
+    await until(done)
+
+
+async def test_a_recap_that_was_replaced_is_forgotten_and_no_other(world: World) -> None:
+    pair, cleo, dan = await world.pair(), "cleo", uuid4()
+    recap = f"{await world.book(pair)}/recap"
+    other = f"{await world.book(pair, days=1)}/recap"
+    elsewhere = created(world.cleo, dan)
+    await world.hear("matching", elsewhere)
+    theirs = f"{await world.book(elsewhere.pair_id, who=cleo)}/recap"
+    await world.done("PUT", recap, {"text": SECRET}, key="once")
+    await world.done("PUT", other, {"text": "Of the other session."})
+    await world.done("PUT", theirs, {"text": "Theirs."}, who=cleo)
+    written = await world.done("PUT", recap, {"text": "Second."}, who="ben")
+    await world.done("PUT", recap, {"text": "Third."})
+    world.clock.forward(timedelta(minutes=1))
+    await cleared(world, 3)
+    assert (await world.seen(recap))["text"] == "Third."
+    assert (await world.seen(other, written))["text"] == "Of the other session."
+    assert (await world.seen(theirs, who=cleo))["text"] == "Theirs."
+    # The first request, repeated by somebody who never saw its answer, does not bring its text back.
+    await world.done("PUT", recap, {"text": SECRET}, key="once")
+    await cleared(world, 3)
+    assert (await world.seen(recap))["text"] == "Third."
+
+
+async def test_a_recap_is_kept_when_what_should_replace_it_died_and_forgotten_after_a_crash_half_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = await world.pair()
+    recap = f"{await world.book(pair)}/recap"
+    await world.done("PUT", recap, {"text": SECRET})
+
+    async def dies(*_: object, **__: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Handler, "handle", dies)
+        assert (await world.ask("PUT", recap, {"text": "Another."}, key="once")).status_code == 500
+    envelope = Envelope(command_id=uuid4(), correlation_id=uuid4())
+    stream, forget = cadence_id(pair), ForgetReplacedRecaps()
+    [service] = world.services
+    await service.carry(stream, forget, replace(envelope, command_id=uuid4()))
+    assert (await world.seen(recap))["text"] == SECRET
+    await world.done("PUT", recap, {"text": "Another."}, key="once")
+    with monkeypatch.context() as patched:
+        patched.setattr(Handler, "send", dies)
+        with pytest.raises(Died):
+            await service.carry(stream, forget, envelope)
+    await cleared(world, 1)
+    assert not (await service.carry(stream, forget, envelope)).repeated
+    assert (await service.carry(stream, forget, envelope)).repeated
+    assert (await world.seen(recap))["text"] == "Another."
 
 
 async def test_of_what_is_refused_no_text_is_kept(world: World) -> None:

@@ -95,10 +95,12 @@ class World:
         tokens: Tokens,
         clients: list[httpx2.AsyncClient],
         clock: FixedClock,
+        services: list[Sessions],
     ) -> None:
         self.pool, self.keys_pool = pool, keys_pool
         self.tokens = tokens
         self.clients = clients
+        self.services = services
         self.clock = clock
         self.ada, self.ben, self.cleo = (tokens.give(name) for name in ("ada", "ben", "cleo"))
         self._asked = 0
@@ -210,7 +212,7 @@ async def running(
         for service in services
     ]
     try:
-        yield World(pool, keys_pool, tokens, clients, clock)
+        yield World(pool, keys_pool, tokens, clients, clock, services)
     finally:
         stop.set()
         await asyncio.gather(*tasks)

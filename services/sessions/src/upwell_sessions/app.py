@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from upwell_sessions import api, reactions, timing
 from upwell_sessions.aggregates import AGGREGATES, COMMANDS, EVENTS
+from upwell_sessions.forgetting import carrying_out
 from upwell_sessions.projections import commitments, sessions_by_pair
 from upwell_sessions.publishing import publishing
 from upwell_sessions.settings import SessionsSettings
@@ -16,7 +17,6 @@ from upwell_shared.composing import Parts
 from upwell_shared.consuming import Handlers, reactions_of
 from upwell_shared.contracts import directory, matching
 from upwell_shared.contracts.sessions import CONTRACT
-from upwell_shared.erasing import carrying_out
 from upwell_shared.handling import Handler
 from upwell_shared.migrating import CHASSIS
 from upwell_shared.privacy import KeyStore, Texts
@@ -51,7 +51,7 @@ class Sessions:
         self.store = self._parts.store
         self.texts = Texts(pool, KeyStore(keys_pool))
         self.handler = Handler(self.store, self._parts.clock, CONTRACT, publishing, AGGREGATES)
-        self.carry = carrying_out(self.handler, self.texts.erase)
+        self.carry = carrying_out(self.handler, self.store, pool, self.texts)
 
     @property
     def closing(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:

@@ -162,6 +162,11 @@ class ConfirmRecap:
     text_id: UUID | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetReplacedRecaps:
+    """Sent once the texts of recaps that others took the place of are cleared."""
+
+
 CadenceCommand = (
     OpenCadence
     | PauseCadence
@@ -175,6 +180,7 @@ CadenceCommand = (
     | RecordSilence
     | WriteRecap
     | ConfirmRecap
+    | ForgetReplacedRecaps
 )
 
 
@@ -206,6 +212,8 @@ def decide(command: CadenceCommand, state: State) -> list[CadenceEvent]:
             return _write_recap(command, state)
         case ConfirmRecap():
             return _confirm_recap(command, state)
+        case ForgetReplacedRecaps():
+            return []
         case _:
             assert_never(command)
 
