@@ -1,7 +1,9 @@
 """Whoever is erased is forgotten here: their words, and nothing of others'."""
 
+from collections import Counter
 from uuid import UUID, uuid4
 
+from tests.feedback.telling import pair_created
 from tests.feedback.world import World
 from upwell_shared.contracts.directory import PersonErased
 from upwell_shared.privacy import KeyStore, Texts
@@ -36,6 +38,30 @@ async def test_what_an_erased_person_wrote_reads_as_erased_to_who_could_read_it(
     assert [answer["text"] for answer in kept["answers"]] == ["Ben's plans"]
     lengths = await world.pool.fetch("SELECT author, length(ciphertext) > 0 AS there FROM texts")
     assert {row["author"]: row["there"] for row in lengths} == {pair.ada: False, pair.ben: True}
+
+
+async def test_nobody_is_asked_who_was_erased_before_and_the_other_is(world: World) -> None:
+    pair = await world.begin()
+    await world.hold(pair, uuid4())
+    await erase(world, pair.ada)
+    await world.hold(pair, uuid4())
+    await world.end(pair)
+    asked = await world.pool.fetch(
+        "SELECT person_id, stage FROM reflections WHERE pair_id = $1", pair.pair_id
+    )
+    assert Counter(map(tuple, asked)) == Counter(
+        [(pair.ada, "start"), (pair.ben, "start"), (pair.ben, "after_session"), (pair.ben, "end")]
+    )
+    # What was asked before still stands; and whoever is erased begins with nobody.
+    strangers = uuid4(), uuid4()
+    await erase(world, strangers[0])
+    late = pair_created(uuid4(), world.programme, *strangers)
+    await world.tellers.tell(late.pair_id, late)
+    await world.settled()
+    asked = await world.pool.fetch(
+        "SELECT person_id, stage FROM reflections WHERE pair_id = $1", late.pair_id
+    )
+    assert [*map(tuple, asked)] == [(strangers[1], "start")]
 
 
 async def test_an_erasure_told_again_gives_no_second_receipt(world: World) -> None:

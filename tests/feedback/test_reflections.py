@@ -187,6 +187,16 @@ def test_a_promise_from_before_the_time_was_kept_has_that_of_the_fact_it_follows
         assert COMMANDS.decode(type(command).__name__, 1, orjson.dumps(stored)) == command
 
 
+def test_nobody_erased_is_asked() -> None:
+    gone = frozenset({ADA})
+    given().when(replace(BEGIN, erased=gone)).then(BEGUN, requested(BEN, Stage.START))
+    given(*STARTED, counted(1)).when(replace(held(2), erased=gone)).then(
+        counted(2), requested(BEN, Stage.AFTER_SESSION)
+    )
+    given(*STARTED).when(replace(CLOSE, erased=gone)).then(requested(BEN, Stage.END), CLOSED)
+    given(*STARTED).when(replace(CLOSE, erased=frozenset({ADA, BEN}))).then(CLOSED)
+
+
 def test_an_end_of_what_never_began_is_nothing() -> None:
     given().when(CLOSE).then()
     given(counted(1)).when(CLOSE).then()

@@ -19,6 +19,7 @@ from upwell_feedback.domain.reflections import (
     RequestingCommand,
     SubmitReflection,
     Unheard,
+    asked_by,
     pair_reflections,
 )
 from upwell_feedback.domain.reflections import State as Reflections
@@ -68,18 +69,26 @@ async def reflections_of(store: EventStore, stream_id: UUID) -> Reflections:
 
 
 def carrying_out(handler: Handler, store: EventStore, texts: Texts) -> Carry:
-    """How this service carries out its to-dos: pairs are asked with the question set in force at that moment, and a
-    receipt is given once the texts are erased.
+    """How this service carries out its to-dos: pairs are asked with the question set in force at that moment, but for
+    those whose erasure was acknowledged by then; and a receipt is given once the texts are erased.
     """
     send = erasing.carrying_out(handler, texts.erase)
 
     async def carry(stream_id: UUID, command: object, envelope: Envelope) -> Outcome:
         if isinstance(command, RequestingCommand):
             asking = asking_with(*await in_force(store, command.programme_id))
-            return await send(stream_id, replace(command, asking=asking), envelope)
+            people = asked_by(command, await reflections_of(store, stream_id))
+            erased = frozenset({person for person in people if await _is_erased(store, person)})
+            return await send(stream_id, replace(command, asking=asking, erased=erased), envelope)
         return await send(stream_id, command, envelope)
 
     return carry
+
+
+async def _is_erased(store: EventStore, person_id: UUID) -> bool:
+    # The stream that `erasing.asked` sends to.
+    receipt = uuid5(person_id, "erasure")
+    return bool((await store.load(receipt))[receipt].events)
 
 
 async def submit(

@@ -74,6 +74,7 @@ class BeginReflections:
     mentor_id: UUID
     mentee_id: UUID
     asking: Asking
+    erased: frozenset[UUID] = frozenset()
     now: datetime
 
 
@@ -87,6 +88,7 @@ class CountSession:
     session_id: UUID
     held_at: datetime
     asking: Asking
+    erased: frozenset[UUID] = frozenset()
     now: datetime
 
 
@@ -99,6 +101,7 @@ class CloseReflections:
     programme_id: UUID
     ended_at: datetime
     asking: Asking
+    erased: frozenset[UUID] = frozenset()
     now: datetime
 
 
@@ -120,7 +123,7 @@ class ChangeVisibility:
 
 
 RequestingCommand = BeginReflections | CountSession | CloseReflections
-"""Commands that ask with the question set in force: whoever carries them out puts it on them."""
+"""Commands that ask with the question set in force, and nobody erased: whoever carries them out puts both on them."""
 
 PairReflectionsCommand = RequestingCommand | SubmitReflection | ChangeVisibility
 
@@ -147,6 +150,19 @@ def decide(command: PairReflectionsCommand, state: State) -> list[PairReflection
 def reflection_id(pair_id: UUID, person_id: UUID, stage: Stage, ordinal: int) -> UUID:
     """The same for the same occasion, whatever was heard in which order; `ordinal` counts a stage from 1."""
     return uuid5(pair_id, f"{person_id} {stage} {ordinal}")
+
+
+def asked_by(command: RequestingCommand, state: State) -> frozenset[UUID]:
+    """Whom a command may ask, erased or not; nobody while the pair is not known."""
+    match state:
+        case Running(pair=pair) | Over(pair=pair):
+            return frozenset({pair.mentor_id, pair.mentee_id})
+        case Unheard():
+            if isinstance(command, BeginReflections):
+                return frozenset({command.mentor_id, command.mentee_id})
+            return frozenset()
+        case _:
+            assert_never(state)
 
 
 def stream_of(pair_id: UUID) -> UUID:
@@ -218,6 +234,7 @@ def _requests(
             question_ids=command.asking.at(stage),
         )
         for person_id in (pair.mentor_id, pair.mentee_id)
+        if person_id not in command.erased
     ]
 
 
