@@ -31,6 +31,8 @@ async def there(world: World) -> Setting:
     await world.seen(f"/v1/units/{closed}", await world.done("POST", f"/v1/units/{closed}/close"))
     boss = await world.join(acme, user_name="boss", external_id="1")
     ada = await world.join(sales, manager_id=str(boss))
+    gone = await world.join(sales, external_id="gone")
+    await world.seen(f"/v1/people/{gone}", await world.done("POST", f"/v1/people/{gone}/left"))
     await world.seen(f"/v1/people/{ada}")
     return Setting(acme, sales, north, closed, other, boss, ada)
 
@@ -55,6 +57,15 @@ TABLE = [
     Bad(409, "unit-of-another-organisation", changes={"unit_id": "{other_root}"}),
     Bad(409, "unknown-manager", changes={"manager_id": "00000000-0000-0000-0000-00000000dead"}),
     Bad(409, "external-id-taken", changes={"external_id": "1"}),
+    Bad(409, "external-id-of-somebody-gone", changes={"external_id": "gone"}),
+    Bad(409, "role-begins-later", changes={"in_role_since": "2026-03-04"}),
+    Bad(
+        409,
+        "role-begins-later",
+        path="/v1/people/{ada}/move",
+        body=PLACE | {"in_role_since": "2026-03-04"},
+        etag="1",
+    ),
     Bad(409, "user-name-taken", changes={"user_name": "BOSS"}),
     Bad(422, "malformed", changes={"grade": 0}, at="#/grade"),
     Bad(422, "malformed", changes={"grade": 21}, at="#/grade"),

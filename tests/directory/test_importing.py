@@ -199,6 +199,7 @@ async def test_an_organisation_speaks_of_its_own_grades(world: World) -> None:
         ("101", {"in_role_since": "15/01/2024"}, "in_role_since"),
         ("101", {"in_role_since": "1700000000"}, "in_role_since"),
         ("101", {"in_role_since": "2024-02-30"}, "in_role_since"),
+        ("101", {"in_role_since": "2026-03-04"}, "in_role_since"),
     ],
 )
 async def test_a_bad_row_is_named_and_keeps_everything_out(
@@ -333,7 +334,12 @@ async def test_an_import_that_dies_anywhere_is_completed_by_the_same_request(wor
 
         async def run(pool: asyncpg.Pool) -> importing.Report:
             told = Import(
-                pool, await handler(pool), envelope=envelope, fingerprint=b"", reach=frozenset({acme})
+                pool,
+                await handler(pool),
+                envelope=envelope,
+                fingerprint=b"",
+                reach=frozenset({acme}),
+                today=world.clock.now().date(),
             )
             return await told.run(as_csv(lines), skip_bad=False, seconds=60)
 
@@ -378,6 +384,7 @@ def test_whatever_the_file_says_of_managers_the_plan_can_be_applied_step_by_step
     known = Known(
         import_id=UUID(int=2_000),
         reach=frozenset({acme}),
+        today=date(2026, 3, 2),
         units={acme: Unit(acme, acme, None, "Acme", closed=False, path=[acme], version=1)},
         grades={},
         contacts={

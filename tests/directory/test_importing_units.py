@@ -45,6 +45,7 @@ def planned(paths: list[str], there: int = 1, managers: dict[int, int] | None = 
         Known(
             import_id=UUID(int=2_000),
             reach=frozenset({ACME}),
+            today=date(2026, 3, 2),
             units=units,
             grades={},
             contacts={},

@@ -1,7 +1,7 @@
 """A person's comings and goings."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, get_args
 from uuid import UUID
 
@@ -46,6 +46,7 @@ from upwell_directory.domain.person import (
     Purpose,
     RecordLeaving,
     ReturnFromLeave,
+    RoleBeginsLater,
     SendOnLeave,
     UnitFacts,
     UnitOfAnotherOrganisation,
@@ -62,8 +63,8 @@ TODAY = date(2026, 3, 2)
 PLACE = Place(unit_id=SALES, grade=7, manager_id=BEN, in_role_since=date(2024, 1, 1))
 HIGHER = replace(PLACE, unit_id=NORTH, grade=9)
 KNOWN = PlaceFacts(unit=UnitFacts(organisation_id=ACME, is_open=True), line=(BEN, CLEO))
-JOIN = JoinPerson(person_id=ADA, organisation_id=ACME, place=PLACE, known=KNOWN)
-MOVE = MovePerson(person_id=ADA, place=HIGHER, known=KNOWN)
+JOIN = JoinPerson(person_id=ADA, organisation_id=ACME, place=PLACE, known=KNOWN, today=TODAY)
+MOVE = MovePerson(person_id=ADA, place=HIGHER, known=KNOWN, today=TODAY)
 JOINED = PersonJoined(organisation_id=ACME, place=PLACE)
 EVERY_COMMAND = (
     JOIN,
@@ -102,6 +103,7 @@ def test_a_person_on_leave_moves_and_stays_on_leave() -> None:
     [
         (replace(PLACE, grade=0), KNOWN, OffTheLadder),
         (replace(PLACE, grade=21), KNOWN, OffTheLadder),
+        (replace(PLACE, in_role_since=TODAY + timedelta(days=2)), KNOWN, RoleBeginsLater),
         (PLACE, replace(KNOWN, unit=None), UnknownUnit),
         (PLACE, replace(KNOWN, unit=UnitFacts(organisation_id=ACME, is_open=False)), UnitIsClosed),
         (
@@ -119,6 +121,12 @@ def test_nobody_stands_where_one_cannot(
 ) -> None:
     facts = () if isinstance(command, JoinPerson) else (replace(JOINED, place=HIGHER),)
     given_person(*facts).when(replace(command, place=place, known=known)).then_refused(refusal)
+
+
+def test_a_role_may_begin_tomorrow() -> None:
+    tomorrow = replace(PLACE, in_role_since=TODAY + timedelta(days=1))
+    given_person().when(replace(JOIN, place=tomorrow)).then(replace(JOINED, place=tomorrow))
+    given_person(JOINED).when(replace(MOVE, place=tomorrow)).then(PersonMoved(place=tomorrow))
 
 
 def test_who_stays_where_they_are_needs_no_facts() -> None:

@@ -56,8 +56,14 @@ def history(seed: int) -> list[Recorded[Any]]:
         purpose = chance.choice(list(person.Purpose))
         return chance.choice(
             (
-                person.JoinPerson(person_id=stream_id, organisation_id=acme, place=place(), known=known),
-                person.MovePerson(person_id=stream_id, place=place(), known=known),
+                person.JoinPerson(
+                    person_id=stream_id,
+                    organisation_id=acme,
+                    place=place(),
+                    known=known,
+                    today=date(2026, 1, 1),
+                ),
+                person.MovePerson(person_id=stream_id, place=place(), known=known, today=date(2026, 1, 1)),
                 person.SendOnLeave(until=None, today=date(2026, 1, 1)),
                 person.ReturnFromLeave(),
                 chance.choice((person.RecordLeaving(), person.ErasePerson())),

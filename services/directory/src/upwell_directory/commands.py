@@ -1,6 +1,7 @@
 """Commands that need facts from elsewhere: looked up in own tables, and put on the command."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import asyncpg
 
 from upwell_directory import contacts
 from upwell_directory.aggregates import PERSON
+from upwell_directory.contacts import Contact
 from upwell_directory.domain.organisation import CloseUnit, OpenOrganisation
 from upwell_directory.domain.person import (
     AcknowledgeErasure,
@@ -31,20 +33,40 @@ from upwell_shared.todos import Carry
 _ATTEMPTS: Final = 3
 
 
+class ExternalIdOfSomebodyGone(DomainError):
+    """Somebody who has left has this external id: import them from a file, and they join again as who they were."""
+
+
 Placing = Callable[[PlaceFacts], JoinPerson | MovePerson]
 """The command that puts somebody in a place, given what is known of it."""
 
 
-def joining(person_id: UUID, organisation_id: UUID, place: Place) -> Placing:
+def joining(person_id: UUID, organisation_id: UUID, place: Place, today: date) -> Placing:
     """The person begins at this place."""
     return lambda known: JoinPerson(
-        person_id=person_id, organisation_id=organisation_id, place=place, known=known
+        person_id=person_id, organisation_id=organisation_id, place=place, known=known, today=today
     )
 
 
-def moving(person_id: UUID, place: Place) -> Placing:
+def moving(person_id: UUID, place: Place, today: date) -> Placing:
     """The person stands at this place from now on."""
-    return lambda known: MovePerson(person_id=person_id, place=place, known=known)
+    return lambda known: MovePerson(person_id=person_id, place=place, known=known, today=today)
+
+
+async def write_names(
+    pool: asyncpg.Pool, joining: JoinPerson | MovePerson, organisation_id: UUID, contact: Contact
+) -> None:
+    """`contacts.write_first` of somebody who may join. Raises ExternalIdOfSomebodyGone, ExternalIdTaken, UserNameTaken."""
+    if not may_join(joining):
+        return
+    try:
+        await contacts.write_first(pool, joining.person_id, organisation_id, contact)
+    except contacts.ExternalIdTaken:
+        whose = await contacts.by_external_id(pool, [organisation_id], [contact.external_id])
+        there = await people_by_unit.these(pool, [person_id for person_id, _ in whose.values()])
+        if any(row.standing == "gone" for row in there.values()):
+            raise ExternalIdOfSomebodyGone from None
+        raise
 
 
 async def place(

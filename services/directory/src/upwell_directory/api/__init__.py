@@ -15,5 +15,5 @@ def routers(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> list[APIRoute
         units.router(handler, pool),
         people.router(handler, pool, clock),
         names.router(pool),
-        imports.router(handler, pool),
+        imports.router(handler, pool, clock),
     ]

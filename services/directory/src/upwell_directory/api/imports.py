@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from upwell_directory.importing.reading import MOST_BYTES
 from upwell_directory.importing.running import Import, Report
 from upwell_directory.policies import hr_admin
+from upwell_shared.clock import Clock
 from upwell_shared.handling import Handler
 from upwell_shared.web.commands import Command
 from upwell_shared.web.policies import CurrentPrincipal, requires
@@ -17,7 +18,7 @@ from upwell_shared.web.routing import RawBody, api_router, takes
 _SECONDS: Final = 6.0
 
 
-def router(handler: Handler, pool: asyncpg.Pool) -> APIRouter:
+def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
     routes = api_router("/v1", tags=["imports"])
 
     @routes.post("/imports", dependencies=[requires(hr_admin), takes("text/csv", MOST_BYTES)])
@@ -37,7 +38,12 @@ def router(handler: Handler, pool: asyncpg.Pool) -> APIRouter:
         With a bad row nothing is imported, unless `skip_bad`. 202: it is under way; send the same request again.
         """
         file = Import(
-            pool, handler, envelope=command.envelope, fingerprint=command.fingerprint, reach=who.units
+            pool,
+            handler,
+            envelope=command.envelope,
+            fingerprint=command.fingerprint,
+            reach=who.units,
+            today=clock.now().date(),
         )
         if dry_run:
             return await file.dry_run(content)

@@ -21,8 +21,6 @@ from upwell_directory.api.bodies import (
 from upwell_directory.domain.person import (
     ErasePerson,
     GiveConsent,
-    JoinPerson,
-    MovePerson,
     PersonCommand,
     Purpose,
     RecordLeaving,
@@ -73,20 +71,16 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
         # Of the command, so that a retry completes what a first try began.
         person_id = uuid5(command.envelope.command_id, "person")
 
-        async def write_names(placed: JoinPerson | MovePerson) -> None:
-            if commands.may_join(placed):
-                await contacts.write_first(pool, person_id, body.organisation_id, body.contact())
-
         outcome = await commands.place(
             handler,
             pool,
             person_id,
             body.place(),
-            commands.joining(person_id, body.organisation_id, body.place()),
+            commands.joining(person_id, body.organisation_id, body.place(), clock.now().date()),
             envelope=command.envelope,
             fingerprint=command.fingerprint,
             body={"person_id": str(person_id)},
-            first=write_names,
+            first=lambda placed: commands.write_names(pool, placed, body.organisation_id, body.contact()),
         )
         return answer(outcome, 201)
 
@@ -145,7 +139,7 @@ def router(handler: Handler, pool: asyncpg.Pool, clock: Clock) -> APIRouter:
             pool,
             person_id,
             body.place(),
-            commands.moving(person_id, body.place()),
+            commands.moving(person_id, body.place(), clock.now().date()),
             envelope=command.envelope,
             fingerprint=command.fingerprint,
             if_match=if_match,

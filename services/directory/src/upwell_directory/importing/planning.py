@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final, Literal
 from uuid import UUID, uuid5
 
 from upwell_directory.contacts import Contact
 from upwell_directory.domain.ladder import HIGHEST, LOWEST
 from upwell_directory.domain.organisation import DEEPEST, MOST_UNITS
-from upwell_directory.domain.person import Place
+from upwell_directory.domain.person import Place, latest_beginning
 from upwell_directory.importing.reading import Fault, Row
 from upwell_directory.projections.people_by_unit import Row as Person
 from upwell_directory.projections.unit_tree import Unit
@@ -30,6 +31,7 @@ class Known:
     import_id: UUID
     reach: frozenset[UUID]
     """The caller's units."""
+    today: date
     units: Mapping[UUID, Unit]
     """The open units of the organisations these are in."""
     grades: Mapping[UUID, Mapping[str, int]]
@@ -186,6 +188,10 @@ def _candidate(row: Row, known: Known, tree: _Tree) -> _Candidate | Fault:
     grade = _grade(row.grade, known.grades.get(roots[0], {}))
     if grade is None:
         return Fault(row.line, "grade", "is no grade of this organisation: see its mapping to the ladder")
+    if row.in_role_since > latest_beginning(known.today):
+        return Fault(
+            row.line, "in_role_since", "has not begun by tomorrow: give the day on which the role began"
+        )
     unit_id = tree.find(roots[0], row.unit)
     if isinstance(unit_id, str):
         return Fault(row.line, "unit", unit_id)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Final, Literal
 from uuid import UUID, uuid5
 
@@ -74,6 +75,7 @@ class Import:
         envelope: Envelope,
         fingerprint: bytes,
         reach: frozenset[UUID],
+        today: date,
     ) -> None:
         """`envelope` and `fingerprint` are of the request; `reach` are the units the caller may act in."""
         self._pool = pool
@@ -82,6 +84,7 @@ class Import:
         self._envelope = envelope
         self._fingerprint = fingerprint
         self._reach = reach
+        self._today = today
 
     async def dry_run(self, content: bytes) -> Report:
         """What `run` would do. Raises Malformed, Unavailable."""
@@ -140,6 +143,7 @@ class Import:
         return Known(
             import_id=self._id,
             reach=self._reach,
+            today=self._today,
             units={unit.unit_id: unit for unit in units},
             grades={
                 organisation_id: found[1]
@@ -192,9 +196,12 @@ class Import:
                     organisation_id=step.organisation_id,
                     place=step.place,
                     known=known,
+                    today=self._today,
                 )
             case "move":
-                command = MovePerson(person_id=step.person_id, place=step.place, known=known)
+                command = MovePerson(
+                    person_id=step.person_id, place=step.place, known=known, today=self._today
+                )
             case _:
                 return None  # the names are written already
         try:

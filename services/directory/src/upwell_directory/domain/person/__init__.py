@@ -43,12 +43,14 @@ from upwell_directory.domain.person.rules import (
     PlaceFacts,
     RecordLeaving,
     ReturnFromLeave,
+    RoleBeginsLater,
     SendOnLeave,
     UnitFacts,
     UnitOfAnotherOrganisation,
     UnknownManager,
     UnknownPerson,
     WithdrawConsent,
+    latest_beginning,
     person,
 )
 
@@ -88,6 +90,7 @@ __all__ = [
     "Purpose",
     "RecordLeaving",
     "ReturnFromLeave",
+    "RoleBeginsLater",
     "SendOnLeave",
     "State",
     "UnitFacts",
@@ -95,5 +98,6 @@ __all__ = [
     "UnknownManager",
     "UnknownPerson",
     "WithdrawConsent",
+    "latest_beginning",
     "person",
 ]

@@ -1,7 +1,7 @@
 """What may happen to a person: refusals → commands → decide."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import assert_never
 from uuid import UUID
 
@@ -64,6 +64,10 @@ class ManagerBelow(DomainError):
     """The manager named reports to this person, directly or through others."""
 
 
+class RoleBeginsLater(DomainError):
+    """A role that has begun by tomorrow at the latest can be recorded, none that begins later."""
+
+
 class NotOnLeave(DomainError):
     """This person is not on leave."""
 
@@ -97,6 +101,7 @@ class JoinPerson:
     organisation_id: UUID
     place: Place
     known: PlaceFacts
+    today: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,7 @@ class MovePerson:
     person_id: UUID
     place: Place
     known: PlaceFacts
+    today: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +210,7 @@ def _join(command: JoinPerson, state: State) -> list[PersonEvent]:
                 raise PersonAlreadyJoined
             return []
         case Nobody() | Gone():
-            _require_place(command.person_id, command.organisation_id, command.place, command.known)
+            _require_place(command.organisation_id, command)
             joined = PersonJoined(organisation_id=command.organisation_id, place=command.place)
             # Who hears of leave alone would never learn that it is over.
             was_on_leave = isinstance(state, Gone) and state.on_leave
@@ -217,7 +223,7 @@ def _move(command: MovePerson, state: State) -> list[PersonEvent]:
     there = _present(state)
     if there.place == command.place:
         return []
-    _require_place(command.person_id, there.organisation_id, command.place, command.known)
+    _require_place(there.organisation_id, command)
     return [PersonMoved(place=command.place)]
 
 
@@ -259,8 +265,16 @@ def _present(state: State) -> Present:
             assert_never(state)
 
 
-def _require_place(person_id: UUID, organisation_id: UUID, place: Place, known: PlaceFacts) -> None:
+def latest_beginning(today: date) -> date:
+    """A role may have begun by then: somewhere it is tomorrow already."""
+    return today + timedelta(days=1)
+
+
+def _require_place(organisation_id: UUID, command: JoinPerson | MovePerson) -> None:
+    person_id, place, known = command.person_id, command.place, command.known
     require_on_ladder(place.grade)
+    if place.in_role_since > latest_beginning(command.today):
+        raise RoleBeginsLater
     if known.unit is None:
         raise UnknownUnit
     if known.unit.organisation_id != organisation_id:
