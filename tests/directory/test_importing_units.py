@@ -114,3 +114,26 @@ async def test_a_unit_that_cannot_be_opened_any_more_is_the_fault_of_its_rows(
     monkeypatch.setattr(Import, "_prepare", preparing)
     report = await sent(world, lines)
     assert (report["create"], report["unchanged"], report["bad"]) == (2, 2, 0)
+
+
+async def test_a_bad_row_is_told_all_that_is_wrong_with_it(world: World) -> None:
+    acme = await world.open_acme()
+    await world.join(acme, user_name="standing", external_id="standing")
+    lines = [line | {"manager_external_id": ""} for line in made_up_people(4)]
+    lines[0] |= {
+        "given_name": "",
+        "mail": "nobody",
+        "unit": "A / / B",
+        "grade": "99",
+        "user_name": "Standing",
+    }
+    lines[1] |= {"grade": "99", "in_role_since": "2026-03-04", "unit": path(60), "manager_external_id": "999"}
+    lines[2] |= {"external_id": "", "organisation": "Ajax", "grade": "99"}
+    report = await sent(world, lines, "?skip_bad=true")
+    assert {(bad["line"], bad["column"]) for bad in report["bad_rows"]} == {
+        *((2, column) for column in ("given_name", "mail", "unit", "grade", "user_name")),
+        *((3, column) for column in ("grade", "in_role_since", "unit", "manager_external_id")),
+        *((4, column) for column in ("external_id", "organisation")),
+    }
+    assert len(report["bad_rows"]) == 11
+    assert (report["rows_read"], report["bad"], report["create"]) == (4, 3, 1)

@@ -15,6 +15,8 @@ from upwell_directory.importing.reading import Fault, Row
 from upwell_directory.projections.people_by_unit import Row as Person
 from upwell_directory.projections.unit_tree import Unit
 
+_NO_ROOT: Final = "is no open organisation of yours"
+_MANY_ROOTS: Final = "is the name of several: give the id instead"
 _NOT_REACHED: Final = "is not among your units, nor below one of them"
 
 Action = Literal["create", "move", "correct", "unchanged"]
@@ -154,54 +156,65 @@ def plan(rows: Sequence[Row], known: Known) -> Plan:
     faults: list[Fault] = []
     candidates: dict[Key, _Candidate] = {}
     names_seen: set[str] = set()
+    rejected: list[tuple[Row, Key]] = []
     for row in rows:
-        found = _candidate(row, known, tree)
-        if isinstance(found, Fault):
-            faults.append(found)
-        elif found.key in candidates:
-            faults.append(Fault(row.line, "external_id", "comes twice in this organisation: leave one"))
-        elif row.contact.user_name.casefold() in names_seen:
-            faults.append(Fault(row.line, "user_name", "comes twice: leave one"))
+        roots = tree.root(row.organisation)
+        if len(roots) != 1:
+            faults += _only(row, {"organisation": _NO_ROOT if not roots else _MANY_ROOTS})
+            continue
+        key = (roots[0], row.contact.external_id)
+        found = _candidate(row, key, known, tree)
+        wrong = found if isinstance(found, dict) else {}
+        if key in candidates:
+            wrong["external_id"] = "comes twice in this organisation: leave one"
+        if row.contact.user_name.casefold() in names_seen:
+            wrong["user_name"] = "comes twice: leave one"
+        faults += _only(row, wrong)
+        if isinstance(found, dict) or wrong or row.bad:
+            rejected.append((row, key))
         else:
-            candidates[found.key] = found
+            candidates[key] = found
             names_seen.add(row.contact.user_name.casefold())
     good, more = _with_managers(candidates, known)
     fitting, crowded = _with_room(good, tree)
     if crowded:
         good, without = _with_managers(fitting, known)
         more += [*crowded, *without]
+    for row, key in rejected:
+        if isinstance(manager := _manager(row, key, good, known), str):
+            faults += _only(row, {"manager_external_id": manager})
     groups = _in_order(good, known)
     wanted = _needed(tree, {candidate.unit_id for candidate in good.values()})
     return Plan(wanted, groups, sorted([*faults, *more]))
 
 
-def _candidate(row: Row, known: Known, tree: _Tree) -> _Candidate | Fault:
-    roots = tree.root(row.organisation)
-    if len(roots) != 1:
-        detail = (
-            "is no open organisation of yours" if not roots else "is the name of several: give the id instead"
-        )
-        return Fault(row.line, "organisation", detail)
-    key = (roots[0], row.contact.external_id)
-    if known.user_names.get(row.contact.user_name, key) != key:
-        return Fault(row.line, "user_name", "belongs to somebody else: give another")
-    grade = _grade(row.grade, known.grades.get(roots[0], {}))
+def _only(row: Row, wrong: Mapping[str, str]) -> list[Fault]:
+    """Of what is wrong with a row, by column, that which is not said by its value alone."""
+    return [Fault(row.line, column, detail) for column, detail in wrong.items() if column not in row.bad]
+
+
+def _candidate(row: Row, key: Key, known: Known, tree: _Tree) -> _Candidate | dict[str, str]:
+    """The row with what its values mean; all that is wrong with them by column, if anything is."""
+    wrong: dict[str, str] = {}
+    if "external_id" not in row.bad and known.user_names.get(row.contact.user_name, key) != key:
+        wrong["user_name"] = "belongs to somebody else: give another"
+    grade = _grade(row.grade, known.grades.get(key[0], {}))
     if grade is None:
-        return Fault(row.line, "grade", "is no grade of this organisation: see its mapping to the ladder")
+        wrong["grade"] = "is no grade of this organisation: see its mapping to the ladder"
     if row.in_role_since > latest_beginning(known.today):
-        return Fault(
-            row.line, "in_role_since", "has not begun by tomorrow: give the day on which the role began"
-        )
-    unit_id = tree.find(roots[0], row.unit)
+        wrong["in_role_since"] = "has not begun by tomorrow: give the day on which the role began"
+    unit_id = tree.find(key[0], row.unit)
     if isinstance(unit_id, str):
-        return Fault(row.line, "unit", unit_id)
+        wrong["unit"] = unit_id
     stored = known.contacts.get(key)
     person_id = uuid5(known.import_id, f"person/{key[0]}/{key[1]}") if stored is None else stored[0]
     person = known.people.get(person_id)
     if person is not None and person.standing == "erased":
-        return Fault(row.line, "external_id", "is being erased: try again in a minute")
-    if person is not None and not _movable(person, known):
-        return Fault(row.line, "external_id", "stands in a unit that is not yours: ask whose it is")
+        wrong["external_id"] = "is being erased: try again in a minute"
+    elif person is not None and not _movable(person, known):
+        wrong["external_id"] = "stands in a unit that is not yours: ask whose it is"
+    if wrong or grade is None or isinstance(unit_id, str):
+        return wrong
     return _Candidate(row, key, person_id, unit_id, grade)
 
 
@@ -240,22 +253,25 @@ def _with_managers(
 
 def _set_manager(candidate: _Candidate, good: Mapping[Key, _Candidate], known: Known) -> str | None:
     """Finds who the manager is; what is wrong, if that fails."""
-    told = candidate.row.manager_external_id
-    candidate.manager_id = None
-    if told is None:
+    found = _manager(candidate.row, candidate.key, good, known)
+    candidate.manager_id = None if isinstance(found, str) else found
+    return found if isinstance(found, str) else None
+
+
+def _manager(row: Row, key: Key, good: Mapping[Key, _Candidate], known: Known) -> UUID | str | None:
+    """Who the manager is, if there is to be one; or what is wrong with who is named."""
+    if row.manager_external_id is None:
         return None
-    key = (candidate.key[0], told)
-    if key == candidate.key:
+    named = (key[0], row.manager_external_id)
+    if named == key:
         return "is this person: nobody is their own manager"
-    if key in good:
-        candidate.manager_id = good[key].person_id
-        return None
-    stored = known.contacts.get(key)
+    if named in good:
+        return good[named].person_id
+    stored = known.contacts.get(named)
     person = None if stored is None else known.people.get(stored[0])
     if person is None or person.standing not in {"employed", "on_leave"}:
         return "is nobody who works here, nor a row of this file that can be imported"
-    candidate.manager_id = person.person_id
-    return None
+    return person.person_id
 
 
 def _with_room(

@@ -36,6 +36,11 @@ class _Line(BaseModel):
 
 
 COLUMNS: Final = frozenset(_Line.model_fields)
+# In the place of a value that is none, so that the others of its row can be looked at.
+_STAND_INS: Final = {
+    **dict.fromkeys(("external_id", "given_name", "family_name", "user_name", "organisation", "grade"), "-"),
+    "in_role_since": "2000-01-01",
+}
 _REQUIRED: Final = frozenset(name for name, field in _Line.model_fields.items() if field.is_required())
 
 
@@ -59,11 +64,13 @@ class Row:
     grade: str
     manager_external_id: str | None
     in_role_since: date
+    bad: frozenset[str] = frozenset()
+    """Columns whose value is none; what is here stands in for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What was read: rows that can be planned, and faults of the others."""
+    """What was read: rows, and what is wrong with their values by themselves."""
 
     rows: Sequence[Row]
     faults: Sequence[Fault]
@@ -81,11 +88,10 @@ def read(content: bytes) -> File:
     try:
         header = _header(next(reader, []))
         for line, values in _numbered(reader):
-            found = _row(line, header, values)
-            if isinstance(found, Row):
-                rows.append(found)
-            else:
-                faults += found
+            row, wrong = _row(line, header, values)
+            faults += wrong
+            if row is not None:
+                rows.append(row)
     except csv.Error:
         raise _malformed(f"cannot be read from line {reader.line_num} on: check the quotes") from None
     return File(rows, faults)
@@ -110,20 +116,24 @@ def _numbered(reader: Any) -> Iterator[tuple[int, Sequence[str]]]:
         begins = reader.line_num + 1
 
 
-def _row(line: int, header: Sequence[str], values: Sequence[str]) -> Row | list[Fault]:
+def _row(line: int, header: Sequence[str], values: Sequence[str]) -> tuple[Row | None, list[Fault]]:
     if len(values) != len(header):
-        return [Fault(line, "", f"must have {len(header)} values, as the first line has")]
+        return None, [Fault(line, "", f"must have {len(header)} values, as the first line has")]
     # What stands in a column is told from what does not by being there at all.
     given = {name: value.strip() for name, value in zip(header, values, strict=True) if value.strip()}
+    faults: list[Fault] = []
     try:
         told = _Line.model_validate_strings(given, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        return [Fault(line, str(each["loc"][0]), detail_of(each)) for each in found]
+        faults = [Fault(line, str(each["loc"][0]), detail_of(each)) for each in found]
+        wrong = {fault.column for fault in faults}
+        fit = {name: value for name, value in given.items() if name not in wrong}
+        told = _Line.model_validate_strings(_STAND_INS | fit, strict=True)
     unit = tuple(part.strip() for part in told.unit.split(SEPARATOR)) if told.unit else ()
     if not all(_is_name(name) for name in unit):
-        return [Fault(line, "unit", f"must be names of at most {LONGEST_NAME} characters, as in A / B")]
-    return Row(
+        faults.append(Fault(line, "unit", f"must be names of at most {LONGEST_NAME} characters, as in A / B"))
+    row = Row(
         line,
         told.organisation,
         unit,
@@ -131,7 +141,9 @@ def _row(line: int, header: Sequence[str], values: Sequence[str]) -> Row | list[
         told.grade,
         told.manager_external_id,
         told.in_role_since,
+        frozenset(fault.column for fault in faults),
     )
+    return row, faults
 
 
 def _is_name(part: str) -> bool:
