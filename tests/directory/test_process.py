@@ -65,7 +65,8 @@ async def test_kill_9_in_the_middle_of_an_import_loses_and_doubles_nobody(
     while True:
         answer = await send()
         assert answer is not None
-        assert answer.status_code in {200, 202}, answer.text
+        # 503 while read models wait for the lease of the killed process: nothing is decided on stale rows.
+        assert answer.status_code in {200, 202, 503}, answer.text
         if answer.status_code == 200:
             break
     assert (answer.json()["state"], answer.json()["bad"]) == ("done", 0)
