@@ -64,8 +64,8 @@ class Scan:
             await consumer.stop()
 
     def logs(self, folder: Path) -> None:
-        """Everything any process has written."""
-        for file in _files(folder):
+        """Everything any process has written: services and broker, and what servers keep beside their data."""
+        for file in [*_files(folder / "logs"), *sorted(folder.glob("*/server.log"))]:
             self.look("log", file.name, file.read_bytes())
 
     async def metrics(self, addresses: Iterable[str]) -> None:

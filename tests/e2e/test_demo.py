@@ -274,7 +274,7 @@ async def first_of(connection: asyncpg.Connection, stream_id: UUID, table: str) 
 async def scanned(stage: Stage, *more_metrics: str) -> Scan:
     scan = Scan(needles(stage.cast, stage.words))
     await scan.records(stage.stack.kafka_bootstrap)
-    scan.logs(stage.stack.folder.logs)
+    scan.logs(stage.stack.folder.path)
     await scan.metrics([*(stage.stack.url(spec.name) for spec in SERVICES), *more_metrics])
     return scan
 
