@@ -277,6 +277,8 @@ async def settled(world: World, person_id: UUID) -> None:
         return row.due == row.rechecked
 
     await until(so)
+    # What the last of it appended may not have been read yet.
+    await world.read_up()
 
 
 async def test_a_change_that_concerns_many_pairs_is_rechecked_in_parts(
