@@ -270,9 +270,10 @@ async def settled(world: World, person_id: UUID) -> None:
     """Returns once nothing is left to be rechecked for this person."""
 
     async def so() -> bool:
-        await world.read_up()
         if await world.pool.fetchval("SELECT count(*) FROM todos WHERE parked_because IS NULL"):
             return False
+        # Only now: what those to-dos appended is read, and with it whether a recheck is due.
+        await world.read_up()
         row = (await standings.with_lines(world.pool, [person_id], 0))[person_id][0]
         return row.due == row.rechecked
 
